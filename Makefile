@@ -1,0 +1,60 @@
+# WAVE: everything a developer or CI runs. The environment is .venv in this folder.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.made-from-locked-requirements
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-config $(LOCK)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench lock clean distclean
+
+help: ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv from the locked requirements and install WAVE into it
+	@echo "WAVE is ready: $(BIN)/wave --help"
+
+$(STAMP): requirements/dev.txt pyproject.toml _wave_first.py _wave_first.pth
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "WAVE needs Python 3.11 or newer; name one with: make setup PYTHON=python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python && $(BIN)/python -m pip --version >/dev/null 2>&1 || \
+		$(PYTHON) -m venv --clear .venv || \
+		{ rm -rf .venv; echo "python3 -m venv failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@awk '/^uv==/,!/\\$$/' requirements/dev.txt >.venv/uv.txt # uv, from the same lock, installs the rest far quicker
+	$(PIP) install --require-hashes -r .venv/uv.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements/dev.txt || \
+		{ echo "uv could not (it does not read pip's settings); now with pip" >&2; \
+		$(PIP) install --require-hashes -r requirements/dev.txt; }
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP) ## see a home, two people and a revocation
+	$(BIN)/wave demo
+
+test: $(STAMP) ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## style, types and architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## put the code into the house's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## measure
+	$(BIN)/python -m bench
+
+lock: $(STAMP) ## resolve the requirements; LOCK=--upgrade takes the newest versions
+	$(COMPILE) --output-file requirements/runtime.txt
+	$(COMPILE) --group dev --constraints requirements/runtime.txt --output-file requirements/dev.txt
+
+clean: ## remove what tools leave behind
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+distclean: clean ## remove .venv as well
+	rm -rf .venv

@@ -1,0 +1,180 @@
+"""Clients of the agent: a typed async one, a blocking one for one-shot commands, and facts kept in step with it."""
+
+import asyncio
+import http.client
+import socket
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import urlsplit
+
+from wave.agent.wire import Call, FactsSince, decode_reply, encode
+from wave.codec import parse_id
+from wave.dots.facts import Facts
+from wave.errors import AgentUnavailable, BadSetting
+
+R = TypeVar("R")
+
+DEFAULT_TIMEOUT = 60.0
+
+
+class Address:
+    """Where an agent listens: ``/path`` or ``unix:/path`` for a socket, or an ``http://`` URL; :class:`BadSetting`."""
+
+    def __init__(self, text: str) -> None:
+        """Parse ``text``."""
+        path = text.removeprefix("unix:")
+        self.text = text
+        self.path: str | None = path if path.startswith(("/", "./", "../")) else None
+        self.host, self.port = "localhost", 0
+        if self.path is None:
+            url = urlsplit(text)
+            try:
+                port = url.port
+            except ValueError:
+                port = None
+            if url.scheme != "http" or not url.hostname or port is None or url.path not in ("", "/"):
+                raise BadSetting(
+                    f"{text[:80]!r} is no agent's address", hint="name a socket's path or http://127.0.0.1:PORT"
+                )
+            self.host, self.port = url.hostname, port
+
+    def gone(self, reason: object) -> AgentUnavailable:
+        """Return the error for an agent that did not answer."""
+        return AgentUnavailable(f"the agent at {self.text} does not answer: {reason}")
+
+
+def headers(token: str | None) -> dict[str, str]:
+    """Return the headers of a call."""
+    found = {"Content-Type": "application/json"}
+    if token:
+        found["Authorization"] = f"Bearer {token}"
+    return found
+
+
+class AgentClient:
+    """An agent, asked asynchronously: ``async with AgentClient(address) as agent: await agent.call(Status())``.
+
+    Raises the same error classes as the agent did, and :class:`AgentUnavailable` when it is not there or goes away.
+    """
+
+    def __init__(self, address: str, *, token: str | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Talk to the agent at ``address`` (a socket's path or an http:// URL), ``timeout`` seconds a call at most."""
+        import aiohttp  # noqa: PLC0415 - slow to load, and the blocking client does without
+
+        self._address = Address(address)
+        connector = aiohttp.UnixConnector(self._address.path) if self._address.path else aiohttp.TCPConnector()
+        self._errors = (aiohttp.ClientError, OSError, TimeoutError, asyncio.IncompleteReadError)
+        self._session = aiohttp.ClientSession(
+            f"http://{self._address.host}:{self._address.port or 80}",
+            connector=connector,
+            headers=headers(token),
+            timeout=aiohttp.ClientTimeout(total=timeout),
+        )
+
+    async def call(self, call: Call[R]) -> R:
+        """Return the agent's answer, or raise the error that it raised."""
+        try:
+            async with self._session.post(f"/v1/{call.path}", data=encode(call)) as response:
+                status, body = response.status, await response.read()
+        except self._errors as error:
+            raise self._address.gone(str(error) or type(error).__name__) from None
+        return decode_reply(call, status, body)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+    async def __aenter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        await self.close()
+
+
+class _SocketConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+class BlockingClient:
+    """An agent, asked from code that is not asynchronous. It loads fast: a command asks once and ends."""
+
+    def __init__(self, address: str, *, token: str | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Talk to the agent at ``address`` (a socket's path or an http:// URL), ``timeout`` seconds a call at most."""
+        self._address = Address(address)
+        self._timeout = timeout
+        self._headers = headers(token)
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if self._address.path is not None:
+            return _SocketConnection(self._address.path, self._timeout)
+        return http.client.HTTPConnection(self._address.host, self._address.port, timeout=self._timeout)
+
+    def answers(self) -> bool:
+        """Tell whether somebody listens at the address."""
+        connection = self._connection()
+        try:
+            connection.connect()
+        except OSError:
+            return False
+        finally:
+            connection.close()
+        return True
+
+    def call(self, call: Call[R]) -> R:
+        """Return the agent's answer, or raise the error that it raised."""
+        connection = self._connection()
+        try:
+            connection.request("POST", f"/v1/{call.path}", body=encode(call), headers=self._headers)
+            response = connection.getresponse()
+            status, body = response.status, response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._address.gone(getattr(error, "strerror", None) or type(error).__name__) from None
+        finally:
+            connection.close()
+        return decode_reply(call, status, body)
+
+    def close(self) -> None:
+        """Do nothing: each call has a connection of its own."""
+
+
+class FactsFeed:
+    """The registry's facts for checks made in this process, brought up to date from the agent before each use.
+
+    They hold revocations and the newest block; records of entities come with the proofs.
+    """
+
+    def __init__(self, agent: AgentClient) -> None:
+        """Ask ``agent``."""
+        self._agent = agent
+        self._revocations: dict[bytes, int] = {}
+        self._height = -1
+        self._facts: Facts | None = None
+        self._turn = asyncio.Lock()
+
+    async def facts(self) -> Facts:
+        """Return the newest facts; :class:`Unavailable` when the agent or its chain cannot be asked."""
+        async with self._turn:
+            reply = await self._agent.call(FactsSince(after=self._height))
+            if reply.height < self._height:
+                reply = await self._agent.call(FactsSince())
+                self._revocations = {}
+            for text, height in reply.revocations.items():
+                commitment = parse_id(text)
+                if commitment is not None:
+                    self._revocations[commitment] = height
+            self._height = reply.height
+            self._facts = Facts(
+                reply.height, parse_id(reply.block_hash) or b"", reply.time, self._revocations
+            )
+            return self._facts

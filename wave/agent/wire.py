@@ -1,0 +1,493 @@
+"""What the agent is asked and what it answers: one record per call, JSON on the wire, described as OpenAPI.
+
+Ids are text (43 characters of URL-safe base64), other bytes are standard base64, times are UTC seconds.
+A call's class names its reply, so that client and engine are typed alike; an error is an RFC 9457 problem.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, ClassVar, Generic, TypeVar
+
+import msgspec
+
+from wave import errors
+from wave.codec import id_text, parse_id
+from wave.dots.request import Request, Statement
+from wave.errors import BadRequest
+from wave.namespace.pattern import Pattern
+
+Reply = TypeVar("Reply", bound=msgspec.Struct)
+R = TypeVar("R")
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of everything that travels between agent and client."""
+
+
+class Call(Message, Generic[R], frozen=True, kw_only=True):
+    """A question to the agent; ``R`` is its answer. The docstring's first line is its summary in the API's description."""
+
+    path: ClassVar[str]
+
+
+class Wanted(Message, frozen=True, kw_only=True):
+    """One thing wanted: a permission (of the built-in set, or of the entity named) on a resource or pattern."""
+
+    permission: str
+    pattern: str
+    permission_set: str | None = None
+
+
+class Ask(Message, frozen=True, kw_only=True):
+    """Who wants to do what where, and the values that conditions ask about."""
+
+    subject: str
+    namespace: str
+    statements: tuple[Wanted, ...]
+    context: dict[str, int | float] = msgspec.field(default_factory=dict)
+
+    def request(self) -> Request:
+        """Return the request that this asks about; :class:`InputError`."""
+        return Request(
+            identity(self.subject),
+            identity(self.namespace),
+            tuple(
+                Statement(
+                    one.permission,
+                    Pattern(one.pattern),
+                    None if one.permission_set is None else identity(one.permission_set),
+                )
+                for one in self.statements
+            ),
+            self.context,
+        )
+
+    @classmethod
+    def of(cls, request: Request) -> "Ask":
+        """Return the form of ``request`` that travels."""
+        return cls(
+            subject=id_text(request.subject),
+            namespace=id_text(request.namespace),
+            statements=tuple(
+                Wanted(
+                    permission=one.permission,
+                    pattern=str(one.pattern),
+                    permission_set=None if one.permission_set is None else id_text(one.permission_set),
+                )
+                for one in request.statements
+            ),
+            context={name: value if isinstance(value, int) else float(value) for name, value in request.context.items()},
+        )
+
+
+def identity(text: str) -> bytes:
+    """Return the id (32 bytes) that ``text`` stands for; :class:`BadRequest` when it is none."""
+    found = parse_id(text)
+    if found is None:
+        raise BadRequest(f"{text[:60]!r} is not an id")
+    return found
+
+
+# Replies -----------------------------------------------------------------------------------------------------------
+
+
+class Counts(Message, frozen=True, kw_only=True):
+    """How many objects of each kind the agent knows, how many commitments are revoked and how many events were unreadable."""
+
+    entities: int
+    dots: int
+    names: int
+    revocations: int
+    unreadable: int
+
+
+class StatusReply(Message, frozen=True, kw_only=True):
+    """The state of the agent and of the chain that it follows."""
+
+    version: str
+    chain: str
+    chain_id: int
+    registry: str
+    height: int
+    block_hash: str
+    block_time: int
+    age: int
+    counts: Counts
+    peers: int
+    pid: int
+    home: str
+
+
+class Published(Message, frozen=True, kw_only=True):
+    """One object's place in the registry; ``height`` is None for one that is only kept here."""
+
+    id: str
+    kind: str
+    height: int | None
+
+
+class PublishReply(Message, frozen=True, kw_only=True):
+    """Where each object ended up, in the order given."""
+
+    objects: tuple[Published, ...]
+
+
+class HeightReply(Message, frozen=True, kw_only=True):
+    """The block that carries the act."""
+
+    height: int
+
+
+class ObjectReply(Message, frozen=True, kw_only=True):
+    """An object's bytes and what the registry says of it."""
+
+    id: str
+    kind: str
+    data: bytes
+    height: int | None
+    revoked_at: int | None
+
+
+class ResolveReply(Message, frozen=True, kw_only=True):
+    """What a name means here: the entity's id, by which kind of name, and its record where it is known."""
+
+    id: str
+    by: str
+    record: bytes | None
+
+
+class NamesReply(Message, frozen=True, kw_only=True):
+    """Names of entities as a person would show them: id to name."""
+
+    names: dict[str, str]
+
+
+class ProofReply(Message, frozen=True, kw_only=True):
+    """A proof's bytes, how many DoTs each of its paths has, and until when it holds."""
+
+    id: str
+    proof: bytes
+    paths: tuple[tuple[str, ...], ...]
+    until: int
+
+
+class VerdictReply(Message, frozen=True, kw_only=True):
+    """A yes: its decision id, the block that it rests on, until when it holds."""
+
+    decision: str
+    height: int
+    until: int
+    paths: tuple[tuple[str, ...], ...]
+    rates: tuple[str, ...]
+
+
+class ExplanationReply(Message, frozen=True, kw_only=True):
+    """A decision explained: for programs as ``detail``, for people as ``lines``."""
+
+    decision: str
+    allowed: bool
+    code: str
+    message: str
+    hint: str
+    detail: dict[str, Any]
+    lines: tuple[str, ...]
+
+
+class GrantView(Message, frozen=True, kw_only=True):
+    """One right of a DoT, readable."""
+
+    permission_set: str | None
+    permissions: tuple[str, ...]
+    pattern: str
+    conditions: tuple[str, ...]
+
+
+class Edge(Message, frozen=True, kw_only=True):
+    """A DoT in a namespace's graph."""
+
+    dot: str
+    giver: str
+    receiver: str
+    grants: tuple[GrantView, ...]
+    indirections: int
+    created: int
+    expires: int
+    state: str  # valid, expired, not yet valid, revoked
+    height: int | None
+    comment: str
+
+
+class Node(Message, frozen=True, kw_only=True):
+    """An entity in a namespace's graph, with the name shown for it."""
+
+    id: str
+    name: str
+    state: str
+
+
+class GraphReply(Message, frozen=True, kw_only=True):
+    """Who holds what in a namespace, and from whom."""
+
+    namespace: str
+    nodes: tuple[Node, ...]
+    edges: tuple[Edge, ...]
+
+
+class Holder(Message, frozen=True, kw_only=True):
+    """Somebody who holds what was asked about, with the hops that are left and the DoTs by which it came."""
+
+    id: str
+    name: str
+    hops_left: int
+    path: tuple[str, ...]
+
+
+class WhoReply(Message, frozen=True, kw_only=True):
+    """Everybody who may."""
+
+    holders: tuple[Holder, ...]
+
+
+class HoldingView(Message, frozen=True, kw_only=True):
+    """One thing that an entity may do."""
+
+    namespace: str
+    permission_set: str | None
+    permission: str
+    pattern: str
+    hops_left: int
+    until: int
+    conditions: tuple[str, ...]
+
+
+class WhatReply(Message, frozen=True, kw_only=True):
+    """All that an entity may do; ``complete`` is false when a bound cut the list."""
+
+    holdings: tuple[HoldingView, ...]
+    complete: bool
+
+
+class FactsReply(Message, frozen=True, kw_only=True):
+    """The newest block seen and the commitments revoked after the height asked for (commitment id text to height)."""
+
+    height: int
+    block_hash: str
+    time: int
+    revocations: dict[str, int]
+
+
+# Calls -------------------------------------------------------------------------------------------------------------
+
+
+class Status(Call[StatusReply], frozen=True, kw_only=True):
+    """Say how the agent and its chain are."""
+
+    path = "status"
+
+
+class Publish(Call[PublishReply], frozen=True, kw_only=True):
+    """Check signed objects and publish them to the registry, or with ``keep_only`` keep them here."""
+
+    path = "publish"
+    objects: tuple[bytes, ...]
+    keep_only: bool = False
+
+
+class Revoke(Call[HeightReply], frozen=True, kw_only=True):
+    """Publish preimages (32 bytes each); whatever committed to them is revoked for ever."""
+
+    path = "revoke"
+    preimages: tuple[bytes, ...]
+
+
+class Claim(Call[HeightReply], frozen=True, kw_only=True):
+    """Take a global alias for an entity, first come, first served."""
+
+    path = "claim"
+    label: str
+    target: str
+
+
+class FindObject(Call[ObjectReply], frozen=True, kw_only=True):
+    """Find an object by its id."""
+
+    path = "object"
+    id: str
+
+
+class Resolve(Call[ResolveReply], frozen=True, kw_only=True):
+    """Say what an id, an alias or a signed name (label.giver) means."""
+
+    path = "resolve"
+    name: str
+
+
+class Names(Call[NamesReply], frozen=True, kw_only=True):
+    """List the names that are known for entities."""
+
+    path = "names"
+
+
+class Prove(Call[ProofReply], frozen=True, kw_only=True):
+    """Build a shortest proof that the subject may do what it asks, from the DoTs known here."""
+
+    path = "prove"
+    ask: Ask
+
+
+class Verify(Call[VerdictReply], frozen=True, kw_only=True):
+    """Check a proof; a no is an error that carries the decision's id."""
+
+    path = "verify"
+    proof: bytes
+    ask: Ask
+    at: int | None = None
+    at_least: int | None = None
+
+
+class Why(Call[ExplanationReply], frozen=True, kw_only=True):
+    """Explain a decision of the log by its id, or what a request would be answered now."""
+
+    path = "why"
+    decision: str | None = None
+    ask: Ask | None = None
+    proof: bytes | None = None
+
+
+class Graph(Call[GraphReply], frozen=True, kw_only=True):
+    """Draw up a namespace's delegations."""
+
+    path = "graph"
+    namespace: str
+
+
+class Who(Call[WhoReply], frozen=True, kw_only=True):
+    """Say who may do a thing."""
+
+    path = "who"
+    namespace: str
+    wanted: Wanted
+
+
+class What(Call[WhatReply], frozen=True, kw_only=True):
+    """Say what an entity may do."""
+
+    path = "what"
+    subject: str
+
+
+class FactsSince(Call[FactsReply], frozen=True, kw_only=True):
+    """Say what the registry's newest block is and what was revoked after a height, for checks made elsewhere."""
+
+    path = "facts"
+    after: int = -1
+
+
+CALLS: tuple[type[Call[Any]], ...] = (
+    Status,
+    Publish,
+    Revoke,
+    Claim,
+    FindObject,
+    Resolve,
+    Names,
+    Prove,
+    Verify,
+    Why,
+    Graph,
+    Who,
+    What,
+    FactsSince,
+)
+BY_PATH: Mapping[str, type[Call[Any]]] = {call.path: call for call in CALLS}
+
+
+def reply_type(call: type[Call[Any]]) -> type[msgspec.Struct]:
+    """Return the class of a call's answer."""
+    for base in getattr(call, "__orig_bases__", ()):
+        for argument in getattr(base, "__args__", ()):
+            if isinstance(argument, type) and issubclass(argument, msgspec.Struct):
+                return argument
+    raise TypeError(f"{call.__name__} does not say what it is answered with")
+
+
+def encode(message: msgspec.Struct | Mapping[str, Any]) -> bytes:
+    """Return a message as JSON."""
+    return msgspec.json.encode(message)
+
+
+def decode_call(path: str, body: bytes) -> Call[Any]:
+    """Return the call that a request's path and body make; :class:`BadRequest`."""
+    kind = BY_PATH.get(path)
+    if kind is None:
+        raise BadRequest(f"there is no call {path[:60]!r}", hint="see /openapi.json")
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"the body is not what {path!r} takes: {error}") from None
+
+
+def decode_reply(call: Call[R], status: int, body: bytes) -> R:
+    """Return the answer to ``call``, or raise the error that the agent raised."""
+    try:
+        if status != 200:  # noqa: PLR2004 - HTTP
+            raise errors.from_problem(msgspec.json.decode(body, type=dict[str, Any]))
+        answer: R = msgspec.json.decode(body, type=reply_type(type(call)))  # type: ignore[assignment]
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise errors.AgentUnavailable(
+            f"the agent's address answered something that is no agent's answer (HTTP {status})",
+            hint="see whether WAVE_AGENT names an agent",
+        ) from None
+    return answer
+
+
+@cache
+def openapi() -> dict[str, Any]:
+    """Return the API's description as an OpenAPI 3.1 document."""
+    from wave import __version__  # noqa: PLC0415 - wave imports nothing eagerly
+
+    replies = [reply_type(call) for call in CALLS]
+    schemas, components = msgspec.json.schema_components(
+        [*CALLS, *replies], ref_template="#/components/schemas/{name}"
+    )
+    components["Problem"] = {
+        "type": "object",
+        "description": "RFC 9457 problem details; `code` never changes meaning.",
+        "required": ["type", "title", "status", "detail", "code"],
+        "properties": {
+            "type": {"type": "string"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string"},
+            "code": {"type": "string", "enum": sorted(errors.codes())},
+            "hint": {"type": "string"},
+            "decision": {"type": "string"},
+        },
+    }
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    paths: dict[str, Any] = {}
+    for index, call in enumerate(CALLS):
+        summary = (call.__doc__ or "").partition("\n")[0]
+        paths[f"/v1/{call.path}"] = {
+            "post": {
+                "operationId": call.path,
+                "summary": summary,
+                "requestBody": {"required": True, "content": {"application/json": {"schema": schemas[index]}}},
+                "responses": {
+                    "200": {
+                        "description": "done",
+                        "content": {"application/json": {"schema": schemas[len(CALLS) + index]}},
+                    },
+                    "default": {"description": "not done, and why", "content": problem},
+                },
+            }
+        }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "WAVE agent", "version": __version__, "summary": "Ask the local agent"},
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "TCP only"}},
+        },
+    }

@@ -1,0 +1,71 @@
+# pragma version 0.4.3
+# pragma optimize gas
+# pragma evm-version cancun
+"""
+@title WAVE registry
+@notice Three things that signatures cannot settle among strangers: un-saying, naming, and when.
+@dev Nobody owns it, nothing in it can be changed back, and anyone may pay for anyone's entry.
+     What is published or anchored lives in events only. Storage holds revocations (slot 0) and
+     aliases (slot 1), so that presence and absence can both be proved against a block header.
+"""
+
+event Published:
+    data: Bytes[8192]
+
+event Anchored:
+    root: indexed(bytes32)
+    count: uint256
+
+event Revoked:
+    commitment: indexed(bytes32)
+
+event Claimed:
+    label: indexed(bytes32)
+    target: indexed(bytes32)
+
+# commitment -> number of the block in which its preimage was shown; 0: never
+revoked: public(HashMap[bytes32, uint256])
+
+# label, padded with zero bytes on the right -> entity id; zero: free
+alias: public(HashMap[bytes32, bytes32])
+
+
+@external
+def publish(data: Bytes[8192]):
+    """
+    @notice Say `data` in public, in an event; whether it means anything is for the reader to check.
+    """
+    log Published(data=data)
+
+
+@external
+def anchor(root: bytes32, count: uint256):
+    """
+    @notice Put a time on the `count` objects under the Merkle root `root`.
+    """
+    log Anchored(root=root, count=count)
+
+
+@external
+def revoke(preimages: DynArray[bytes32, 64]):
+    """
+    @notice Revoke, for ever, every object that commits to the SHA-256 of one of `preimages`.
+    @dev What is revoked already stays at its first height, so a repetition is harmless.
+    """
+    for preimage: bytes32 in preimages:
+        commitment: bytes32 = sha256(preimage)
+        if self.revoked[commitment] == 0:
+            self.revoked[commitment] = block.number
+            log Revoked(commitment=commitment)
+
+
+@external
+def claim(label: bytes32, target: bytes32):
+    """
+    @notice Give the name `label` to `target`, for ever; first come, first served.
+    """
+    assert label != empty(bytes32), "empty label"
+    assert target != empty(bytes32), "empty target"
+    assert self.alias[label] == empty(bytes32), "taken"
+    self.alias[label] = target
+    log Claimed(label=label, target=target)

@@ -1,0 +1,172 @@
+"""A value and its one canonical byte string (MessagePack), and that string's text forms.
+
+Records (typed, positional) go through msgspec, which is what makes a cold check cost little more than its signatures;
+untyped values go through msgpack. Both write the same bytes, and both readers accept only bytes that the writer would
+give back, so a thing has exactly one encoding and one hash.
+"""
+
+import base64
+import binascii
+import hashlib
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar, dataclass_transform
+
+import msgpack
+import msgspec
+
+from wave.errors import BadArmour, Malformed, NotCanonical, TooLarge, UnknownVersion
+from wave.limits import LIMITS
+
+Value: TypeAlias = "None | bool | int | bytes | str | tuple[Value, ...]"
+
+Id = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Key = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+Signature = Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+Time = Annotated[int, msgspec.Meta(ge=0, le=LIMITS.latest_time)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+ConditionArguments = Annotated[tuple[int | str | None, ...], msgspec.Meta(max_length=LIMITS.condition_arguments)]
+Text = Annotated[str, msgspec.Meta(max_length=LIMITS.text_characters)]
+Commitments = Annotated[tuple[Id, ...], msgspec.Meta(min_length=1, max_length=LIMITS.commitments_per_object)]
+VERSION = 1
+_FIXARRAY = 0x90
+_COLUMNS = 64
+
+
+def between(fewest: int, most: int) -> msgspec.Meta:
+    """Return the annotation for an array or text of ``fewest`` to ``most`` items."""
+    return msgspec.Meta(min_length=fewest, max_length=most)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(msgspec.field,))
+class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """A positional record. Subclasses name their fields in wire order; a published one begins with its version."""
+
+
+R = TypeVar("R", bound=Record)
+
+
+class Format(Generic[R]):
+    """The canonical form of one kind of versioned record, at most ``bound`` bytes long."""
+
+    __slots__ = ("_bound", "_decode", "_encode", "_what")
+
+    def __init__(self, record: type[R], what: str, bound: int = LIMITS.object_bytes) -> None:
+        self._what = what
+        self._bound = bound
+        self._decode = msgspec.msgpack.Decoder(record).decode
+        self._encode = msgspec.msgpack.Encoder().encode
+
+    def encode(self, record: R) -> bytes:
+        """Return the canonical bytes; :class:`TooLarge` or :class:`Malformed` when no reader would take them."""
+        data = self._encode(record)
+        self.decode(data)
+        return data
+
+    def decode(self, data: bytes) -> R:
+        """Return the record that ``data`` holds; :class:`TooLarge`, :class:`UnknownVersion` or :class:`Malformed`."""
+        if len(data) > self._bound:
+            raise TooLarge(f"a {self._what} of {len(data)} bytes; at most {self._bound} are accepted")
+        if data[1:2] != b"\x01":
+            raise _version_fault(data, self._what)
+        try:
+            record = self._decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise Malformed(f"not a {self._what}: {error}") from None
+        if self._encode(record) != data:
+            raise NotCanonical(f"a {self._what} that is not in its canonical form")
+        return record
+
+
+def amend(record: R, **changes: object) -> R:
+    """Return a copy of ``record`` with some fields changed."""
+    return msgspec.structs.replace(record, **changes)
+
+
+def record_bytes(record: Record) -> bytes:
+    """Return a record's MessagePack bytes without asking whether a reader would take them."""
+    return msgspec.msgpack.encode(record)
+
+
+def _version_fault(data: bytes, what: str) -> Malformed:
+    if len(data) > 1 and data[0] & 0xF0 == _FIXARRAY and data[0] != _FIXARRAY and data[1] < 0x80:  # noqa: PLR2004 - fixint
+        return UnknownVersion(f"a {what} of version {data[1]}; this release knows version {VERSION}")
+    return Malformed(f"not a {what}")
+
+
+def encode(value: Value) -> bytes:
+    """Return the canonical bytes of an untyped value; :class:`Malformed` when it holds what has none (a float, a map)."""
+    _check(value)
+    try:
+        data: bytes = msgpack.packb(value, use_bin_type=True)
+    except (ValueError, OverflowError, UnicodeEncodeError) as error:
+        raise Malformed(f"cannot be encoded: {error}") from None
+    return data
+
+
+def decode(data: bytes, *, bound: int = LIMITS.object_bytes) -> Value:
+    """Return the untyped value that ``data`` holds, arrays as tuples; :class:`TooLarge` or :class:`Malformed`."""
+    if len(data) > bound:
+        raise TooLarge(f"{len(data)} bytes; at most {bound} are accepted")
+    try:
+        value: Any = msgpack.unpackb(data, use_list=False, raw=False, max_map_len=0, max_ext_len=0)
+        _check(value)
+        again = msgpack.packb(value, use_bin_type=True)
+    except (ValueError, OverflowError, UnicodeError, msgpack.UnpackException) as error:
+        raise Malformed(f"not canonical MessagePack: {error}") from None
+    if again != data:
+        raise NotCanonical("bytes that are not in their canonical form")
+    decoded: Value = value
+    return decoded
+
+
+def _check(value: object) -> None:
+    if isinstance(value, tuple):
+        for item in value:
+            _check(item)
+    elif value is not None and type(value) not in (bool, int, bytes, str):
+        raise Malformed(f"a value of type {type(value).__name__} has no canonical form")
+
+
+def sha256(data: bytes) -> bytes:
+    """Return the 32 bytes of SHA-256."""
+    return hashlib.sha256(data).digest()
+
+
+def id_text(identity: bytes) -> str:
+    """Return an id as text: URL-safe base64 without padding, 43 characters for 32 bytes."""
+    return base64.urlsafe_b64encode(identity).rstrip(b"=").decode("ascii")
+
+
+def parse_id(text: str) -> bytes | None:
+    """Return the 32 bytes that ``text`` stands for, or None when it is not the text of an id."""
+    if len(text) != 43:  # noqa: PLR2004 - 32 bytes in base64
+        return None
+    try:
+        identity = base64.b64decode(text.encode("ascii") + b"=", altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return identity if id_text(identity) == text else None
+
+
+def armour(label: str, data: bytes) -> str:
+    """Return ``data`` as a block of text between BEGIN and END lines that name it."""
+    body = base64.b64encode(data).decode("ascii")
+    lines = [body[start : start + _COLUMNS] for start in range(0, len(body), _COLUMNS)]
+    return "\n".join([f"-----BEGIN WAVE {label}-----", *lines, f"-----END WAVE {label}-----", ""])
+
+
+def dearmour(text: str) -> tuple[str, bytes]:
+    """Return label and bytes of a block; :class:`BadArmour` unless it is exactly what :func:`armour` writes."""
+    first, _, rest = text.partition("\n")
+    label = first.removeprefix("-----BEGIN WAVE ").removesuffix("-----")
+    if first != f"-----BEGIN WAVE {label}-----" or not label.replace(" ", "").isalpha():
+        raise BadArmour("the text does not begin with a BEGIN WAVE line")
+    body, found, after = rest.partition(f"-----END WAVE {label}-----")
+    if not found or after != "\n":
+        raise BadArmour("the text does not end with its END WAVE line")
+    try:
+        data = base64.b64decode(body.replace("\n", ""), validate=True)
+    except (binascii.Error, ValueError):
+        raise BadArmour("the text between BEGIN and END is not base64") from None
+    if armour(label, data) != text:
+        raise BadArmour("the text between BEGIN and END was changed")
+    return label, data

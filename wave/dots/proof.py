@@ -1,0 +1,109 @@
+"""Proofs: bundles of entity records and DoTs, with the paths that the DoTs form."""
+
+from collections.abc import Iterable
+from typing import Annotated, Self
+
+from wave.codec import VERSION, Format, Record, Signature, armour, between, dearmour, sha256
+from wave.dots.dot import Dot
+from wave.entities.entity import Entity
+from wave.errors import Malformed, WrongKind
+from wave.limits import LIMITS
+
+LABEL = "PROOF"
+
+
+class _Part(Record, frozen=True):
+    body: bytes
+    signature: Signature
+
+
+class _ProofFields(Record, frozen=True):
+    version: int
+    entities: Annotated[tuple[_Part, ...], between(0, LIMITS.entities_per_proof)]
+    dots: Annotated[tuple[_Part, ...], between(0, LIMITS.dots_per_proof)]
+    paths: Annotated[
+        tuple[Annotated[tuple[int, ...], between(1, LIMITS.dots_per_path)], ...], between(0, LIMITS.paths_per_proof)
+    ]
+
+
+_FORMAT = Format(_ProofFields, "proof", LIMITS.proof_bytes)
+
+
+class Proof:
+    """DoTs in one or more paths, each from a namespace to a subject, with the records of the entities on them.
+
+    A proof without a path is good for what needs none: the namespace's own acts.
+    """
+
+    __slots__ = ("data", "entities", "paths")
+
+    def __init__(self, data: bytes) -> None:
+        """Parse ``data`` strictly; :class:`TooLarge`, :class:`Malformed`. Nothing in it is believed yet."""
+        fields = _FORMAT.decode(data)
+        dots = [Dot(part.body, part.signature) for part in fields.dots]
+        self.data = data
+        self.entities = {
+            entity.id: entity for entity in [Entity(part.body, part.signature) for part in fields.entities]
+        }
+        self.paths = tuple([tuple([dots[index] for index in path]) for path in _in_order(fields.paths, len(dots))])
+        if len(self.entities) != len(fields.entities) or len(set(dots)) != len(dots):
+            raise Malformed("a proof that holds an object twice")
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the proof in ``data``; :class:`InputError` when it is not one."""
+        return cls(data)
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Return the proof in a block of text armour; :class:`InputError`."""
+        label, data = dearmour(text)
+        if label != LABEL:
+            raise WrongKind(f"this is a {label.lower()}, not a proof")
+        return cls(data)
+
+    @classmethod
+    def build(cls, paths: Iterable[tuple[Dot, ...]], entities: Iterable[Entity]) -> Self:
+        """Return the proof made of these paths and records, each object once; :class:`TooLarge`, :class:`Malformed`."""
+        kept = list(dict.fromkeys(path for path in paths if path))
+        dots = list(dict.fromkeys(dot for path in kept for dot in path))
+        index = {dot: position for position, dot in enumerate(dots)}
+        fields = _ProofFields(
+            VERSION,
+            tuple(_Part(entity.body, entity.signature) for entity in dict.fromkeys(entities)),
+            tuple(_Part(dot.body, dot.signature) for dot in dots),
+            tuple(tuple(index[dot] for dot in path) for path in kept),
+        )
+        return cls(_FORMAT.encode(fields))
+
+    @property
+    def id(self) -> bytes:
+        """SHA-256 of the proof's bytes."""
+        return sha256(self.data)
+
+    @property
+    def dots(self) -> tuple[Dot, ...]:
+        """Every DoT of the proof, once."""
+        return tuple(dict.fromkeys(dot for path in self.paths for dot in path))
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes."""
+        return self.data
+
+    def to_text(self) -> str:
+        """Return the proof as text armour."""
+        return armour(LABEL, self.data)
+
+
+def _in_order(paths: tuple[tuple[int, ...], ...], count: int) -> tuple[tuple[int, ...], ...]:
+    """Return ``paths`` when they use ``count`` DoTs, no more and no fewer, that stand in the order of their first use."""
+    used = 0
+    for path in paths:
+        for index in path:
+            if index == used:
+                used += 1
+            elif not 0 <= index < used:
+                raise Malformed("a proof whose DoTs do not stand in the order of their use")
+    if used != count:
+        raise Malformed("a proof with DoTs that no path uses")
+    return paths

@@ -1,0 +1,173 @@
+"""The verdict: may this subject do this, says this proof, given these facts? Pure: no clock, no I/O, no global."""
+
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from wave.dots import rules
+from wave.dots.facts import Facts
+from wave.dots.proof import Proof
+from wave.dots.request import Request, Statement
+from wave.dots.rules import Path
+from wave.entities.entity import EVERYBODY, Entity
+from wave.errors import (
+    BadSignature,
+    BrokenPath,
+    ConditionFailed,
+    Expired,
+    NoProof,
+    NotYetValid,
+    OutOfScope,
+    Refused,
+    Revoked,
+    TooManyHops,
+)
+from wave.limits import LIMITS
+from wave.namespace.condition import Condition
+
+SignatureCache = MutableMapping[bytes, None]
+"""Ids of objects whose signature was good once and so stays good. Whoever passes one bounds it."""
+
+_PROGRESS: Final = (BrokenPath, TooManyHops, OutOfScope, ConditionFailed, (Expired, NotYetValid, Revoked), BadSignature)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A ``rate`` condition that whoever guards the action still has to count, per DoT and subject."""
+
+    dot: bytes
+    condition: Condition
+
+
+class Grant(NamedTuple):
+    """A yes: ``request`` may be done until the UTC second ``until``, as of block ``height``.
+
+    ``paths`` holds for each statement the DoTs that carry it (none for the namespace's own acts), ``entities`` the
+    records of everybody on them.
+    """
+
+    request: Request
+    paths: tuple[Path, ...]
+    entities: tuple[Entity, ...]
+    height: int
+    until: int
+    rates: tuple[Rate, ...]
+
+    @property
+    def commitments(self) -> frozenset[bytes]:
+        """All the commitments whose revocation would end the grant."""
+        dots = [commitment for path in self.paths for dot in path for commitment in dot.commitments]
+        return frozenset(dots + [commitment for entity in self.entities for commitment in entity.commitments])
+
+
+def verify(  # noqa: PLR0913 - the inputs of the rules, all but three by keyword
+    proof: Proof | bytes,
+    request: Request,
+    facts: Facts,
+    *,
+    now: int,
+    max_staleness: int = LIMITS.max_staleness,
+    at_least: int | None = None,
+    signatures: SignatureCache | None = None,
+) -> Grant:
+    """Return the :class:`Grant` that ``proof`` gives ``request``, or raise what is wrong.
+
+    ``now`` is in UTC seconds, as is ``facts.time``; facts older than ``max_staleness`` seconds, or below the height
+    ``at_least``, raise :class:`Unavailable`. ``signatures`` remembers good ones between calls and may be left out.
+    Raises :class:`InputError` for bytes that are no proof and :class:`Refused` for a no.
+    """
+    if not isinstance(proof, Proof):
+        proof = Proof.from_bytes(proof)
+    case = _Case(proof.entities, request, facts, now)
+    if request.subject == request.namespace:
+        root = case.entity(request.namespace)
+        rules.facts_fresh(facts, now, max_staleness, at_least)
+        return Grant(request, ((),) * len(request.statements), (root,), facts.height, root.expires, ())
+    carried = []
+    for statement in request.statements:
+        furthest: Refused | None = None
+        for path in proof.paths:
+            try:
+                found = case.unsigned(path, statement)
+                rules.facts_fresh(facts, now, max_staleness, at_least)
+                case.signed(path, signatures)
+            except Refused as refusal:
+                if furthest is None or _progress(refusal) > _progress(furthest):
+                    furthest = refusal
+            else:
+                carried.append(found)
+                break
+        else:
+            raise furthest or NoProof(f"nothing shows that {rules.short(request.subject)} may {statement}")
+    return carried[0] if len(carried) == 1 else _together(carried)
+
+
+def _progress(refusal: Refused) -> int:
+    """Return how far down the rules a path came before it was refused."""
+    return next((place for place, kind in enumerate(_PROGRESS) if isinstance(refusal, kind)), len(_PROGRESS))
+
+
+def _together(grants: list[Grant]) -> Grant:
+    """Return the grant for a whole request, given one for each of its statements."""
+    first = grants[0]
+    return first._replace(
+        paths=tuple([path for grant in grants for path in grant.paths]),
+        entities=tuple(dict.fromkeys(entity for grant in grants for entity in grant.entities)),
+        until=min(grant.until for grant in grants),
+        rates=tuple(dict.fromkeys(rate for grant in grants for rate in grant.rates)),
+    )
+
+
+class _Case:
+    """The inputs of one call of :func:`verify`, and the entities found alive on the way."""
+
+    __slots__ = ("_alive", "_facts", "_now", "_records", "_request")
+
+    def __init__(self, records: Mapping[bytes, Entity], request: Request, facts: Facts, now: int) -> None:
+        self._records = records
+        self._request = request
+        self._facts = facts
+        self._now = now
+        self._alive: dict[bytes, Entity] = {}
+
+    def entity(self, identity: bytes) -> Entity:
+        """Return a living entity's record, each looked at once (rule 5)."""
+        entity = self._alive.get(identity)
+        if entity is None:
+            entity = rules.record_of(identity, self._records, self._facts)
+            rules.entity_alive(entity, self._facts, self._now)
+            self._alive[identity] = entity
+        return entity
+
+    def unsigned(self, path: Path, statement: Statement) -> Grant:
+        """Return the grant that ``path`` gives ``statement`` when rules 2 to 5 hold for it, signatures aside."""
+        now, facts, request = self._now, self._facts, self._request
+        rules.follows(path, request)
+        rules.within_hops(path)
+        scopes = [rules.rights_over(dot, statement) for dot in path]
+        until = rules.FOREVER
+        rates: tuple[Rate, ...] = ()
+        for dot, rights in zip(path, scopes, strict=True):
+            end, counted = rules.conditions_hold(rights, now, request.context)
+            until = min(until, end)
+            if counted:
+                rates += tuple([Rate(dot.id, condition) for condition in counted])
+        people = []
+        for dot in path:
+            rules.dot_alive(dot, facts, now)
+            until = min(until, dot.expires)
+            people.append(self.entity(dot.giver))
+        if dot.receiver != EVERYBODY:
+            people.append(self.entity(dot.receiver))
+        for entity in people:
+            until = min(until, entity.expires)
+        return Grant(request, (path,), tuple(people), facts.height, until, rates)
+
+    def signed(self, path: Path, known: SignatureCache | None) -> None:
+        """Raise :class:`BadSignature` unless every DoT of the path verifies under its giver's key (rule 7)."""
+        for dot in path:
+            if known is None:
+                dot.check(self._alive[dot.giver].verify_key)
+            elif dot.id not in known:
+                dot.check(self._alive[dot.giver].verify_key)
+                known[dot.id] = None

@@ -1,0 +1,103 @@
+"""Every operation on keys, and the only importer of PyNaCl (libsodium).
+
+OpenSSL's Ed25519 verifier accepts small-order keys; libsodium's refuses them, and non-canonical keys and signatures
+with them (RFC 8032 §5.1.7 leaves both to the verifier), which is why there is one verifier and it is this one.
+"""
+
+from dataclasses import dataclass
+
+from nacl.bindings import (
+    crypto_aead_xchacha20poly1305_ietf_decrypt,
+    crypto_aead_xchacha20poly1305_ietf_encrypt,
+    crypto_scalarmult_base,
+    crypto_sign,
+    crypto_sign_open,
+    crypto_sign_seed_keypair,
+)
+from nacl.exceptions import BadSignatureError, CryptoError
+from nacl.exceptions import TypeError as NaclTypeError
+from nacl.exceptions import ValueError as NaclValueError
+
+from wave.errors import BadPassphrase, BadSignature, SecretFileCorrupt
+
+SEED_BYTES = 32
+SIGNATURE_BYTES = 64
+SALT_BYTES = 16
+NONCE_BYTES = 24
+
+
+def public_key(seed: bytes) -> bytes:
+    """Return the Ed25519 public key (32 bytes) of a 32-byte seed."""
+    return crypto_sign_seed_keypair(seed)[0]
+
+
+def exchange_key(seed: bytes) -> bytes:
+    """Return the X25519 public key (32 bytes) that goes with a seed; its secret is derived, never the signing key."""
+    return crypto_scalarmult_base(derive(seed, b"wave/exchange/v1"))
+
+
+def sign(seed: bytes, message: bytes) -> bytes:
+    """Return the Ed25519 signature (64 bytes) of ``message`` under ``seed``."""
+    return crypto_sign(message, crypto_sign_seed_keypair(seed)[1])[:SIGNATURE_BYTES]
+
+
+def verify(public: bytes, message: bytes, signature: bytes) -> None:
+    """Raise :class:`BadSignature` unless ``signature`` (64 bytes) is ``public``'s (32 bytes) over ``message``.
+
+    Strict: keys and commitments of small order, keys that are not reduced and signatures whose scalar is not reduced
+    are refused, and so are lengths other than these.
+    """
+    if len(signature) != SIGNATURE_BYTES:
+        raise BadSignature("the signature does not verify")
+    try:
+        crypto_sign_open(signature + message, public)
+    except (BadSignatureError, CryptoError, NaclTypeError, NaclValueError):
+        raise BadSignature("the signature does not verify") from None
+
+
+def derive(seed: bytes, purpose: bytes) -> bytes:
+    """Return 32 bytes derived from ``seed`` for one purpose (HKDF-SHA256, RFC 5869, empty salt)."""
+    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415 - not needed to verify, and slow to load
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
+
+    return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one guess at a passphrase costs: Argon2id passes and memory in bytes."""
+
+    passes: int
+    memory: int
+
+
+INTERACTIVE = Cost(passes=3, memory=64 * 1024 * 1024)
+MOST_COSTLY = Cost(passes=16, memory=1024 * 1024 * 1024)
+LEAST_COSTLY = Cost(passes=1, memory=8 * 1024)
+
+
+def lock(secret: bytes, passphrase: str, *, salt: bytes, nonce: bytes, cost: Cost, bound_to: bytes) -> bytes:
+    """Return ``secret`` encrypted under a passphrase (Argon2id, XChaCha20-Poly1305) and bound to some public bytes."""
+    key = _stretch(passphrase, salt, cost)
+    return crypto_aead_xchacha20poly1305_ietf_encrypt(secret, bound_to, nonce, key)
+
+
+def unlock(box: bytes, passphrase: str, *, salt: bytes, nonce: bytes, cost: Cost, bound_to: bytes) -> bytes:
+    """Return what :func:`lock` encrypted; :class:`BadPassphrase` when the passphrase or any of the rest differs."""
+    key = _stretch(passphrase, salt, cost)
+    try:
+        return crypto_aead_xchacha20poly1305_ietf_decrypt(box, bound_to, nonce, key)
+    except CryptoError:
+        raise BadPassphrase("the passphrase does not open this secret file") from None
+
+
+def _stretch(passphrase: str, salt: bytes, cost: Cost) -> bytes:
+    from nacl.pwhash import argon2id  # noqa: PLC0415 - only secret files with a passphrase need it
+
+    within = (
+        LEAST_COSTLY.passes <= cost.passes <= MOST_COSTLY.passes
+        and LEAST_COSTLY.memory <= cost.memory <= MOST_COSTLY.memory
+    )
+    if not within or len(salt) != SALT_BYTES:
+        raise SecretFileCorrupt("the secret file asks for an Argon2id cost out of bounds")
+    return argon2id.kdf(32, passphrase.encode(), salt, opslimit=cost.passes, memlimit=cost.memory)

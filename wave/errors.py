@@ -1,0 +1,484 @@
+"""Everything WAVE raises on purpose: one class per fault, each with a code that never changes meaning.
+
+Callers catch the four families (:class:`InputError`, :class:`Refused`, :class:`NotFound`, :class:`Unavailable`) or a leaf;
+a daemon sends the code and its client raises the same class again (:func:`from_problem`).
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+_BY_CODE: dict[str, type["WaveError"]] = {}
+
+
+class WaveError(Exception):
+    """The root: a stable ``code``, a ``message`` that says what is wrong and a ``hint`` that says what to do next."""
+
+    code: ClassVar[str] = "wave"
+    http_status: ClassVar[int] = 500
+    exit_status: ClassVar[int] = 3
+    default_hint: ClassVar[str] = ""
+
+    def __init__(self, message: str, *, hint: str | None = None, decision: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = self.default_hint if hint is None else hint
+        self.decision = decision
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        """Register the class under its code; a class that repeats another's code cannot be defined."""
+        super().__init_subclass__(**kwargs)
+        taken = _BY_CODE.setdefault(cls.code, cls)
+        if taken is not cls:
+            raise TypeError(f"error code {cls.code!r} belongs to {taken.__name__} already")
+
+    def problem(self) -> dict[str, Any]:
+        """Return the error as RFC 9457 problem details, the form it has on the wire."""
+        details: dict[str, Any] = {
+            "type": f"urn:wave:error:{self.code}",
+            "title": type(self).__name__,
+            "status": self.http_status,
+            "detail": self.message,
+            "code": self.code,
+        }
+        if self.hint:
+            details["hint"] = self.hint
+        if self.decision:
+            details["decision"] = self.decision
+        return details
+
+
+class InputError(WaveError):
+    """What was given is not well formed."""
+
+    code = "input"
+    http_status = 400
+    exit_status = 3
+
+
+class Refused(WaveError):
+    """Checked, and the answer is no."""
+
+    code = "refused"
+    http_status = 403
+    exit_status = 1
+
+
+class NotFound(WaveError):
+    """There is no such entity, DoT, name or decision."""
+
+    code = "not_found"
+    http_status = 404
+    exit_status = 1
+
+
+class Unavailable(WaveError):
+    """Could not check. A no to a device, another thing to an operator; never a yes."""
+
+    code = "unavailable"
+    http_status = 503
+    exit_status = 4
+
+
+# What was given is not well formed ---------------------------------------------------------------------------------
+
+
+class Malformed(InputError):
+    """Bytes that are not the object they should be."""
+
+    code = "object.malformed"
+
+
+class NotCanonical(Malformed):
+    """Bytes that decode, but are not the ones the encoder would write."""
+
+    code = "object.not_canonical"
+
+
+class UnknownVersion(Malformed):
+    """An object of a version that this release does not know."""
+
+    code = "object.unknown_version"
+    default_hint = "it was made by a newer WAVE; upgrade to read it"
+
+
+class WrongKind(Malformed):
+    """An object of one kind where another is wanted."""
+
+    code = "object.wrong_kind"
+
+
+class TooLarge(InputError):
+    """More bytes, cells, DoTs or other things than the named bound allows."""
+
+    code = "limit.exceeded"
+
+
+class BadArmour(InputError):
+    """Text armour that is not exactly what the writer writes."""
+
+    code = "armour.bad"
+    default_hint = "copy the whole block again, from its BEGIN line to its END line"
+
+
+class BadPattern(InputError):
+    """A resource or pattern that breaks the rules of the notation."""
+
+    code = "pattern.bad"
+    default_hint = "a pattern is cells joined by '/', such as home/light0/control; '+' is one cell, one '*' is any number"
+
+
+class BadGrant(InputError):
+    """Grant text that is not ``[set:]perm[,perm…]@namespace/pattern``."""
+
+    code = "grant.bad"
+    default_hint = "write it as perm[,perm…]@namespace/pattern, such as publish@home/light0/*"
+
+
+class BadCondition(InputError):
+    """A condition that cannot be read."""
+
+    code = "condition.bad"
+
+
+class BadTime(InputError):
+    """A time or duration that cannot be read, or times in the wrong order."""
+
+    code = "time.bad"
+    default_hint = "write a duration as 45s, 90m, 12h, 30d, 8w or 10y, and a time as 2026-11-21T08:00:00Z or UNIX seconds"
+
+
+class BadName(InputError):
+    """A label or name that breaks the rules for names."""
+
+    code = "name.bad"
+    default_hint = "a label is 1 to 32 of a-z, 0-9 and '-', and neither starts nor ends with '-'"
+
+
+class BadPassphrase(InputError):
+    """The passphrase does not open the secret file."""
+
+    code = "secret.passphrase"
+
+
+class SecretFileMode(InputError):
+    """A secret file that others on this machine can read."""
+
+    code = "secret.mode"
+
+
+class SecretFileCorrupt(InputError):
+    """A secret file that is cut short or altered."""
+
+    code = "secret.corrupt"
+    default_hint = "restore it from a copy; WAVE writes secret files whole or not at all"
+
+
+class AlreadyExists(InputError):
+    """A file or entity that would be overwritten."""
+
+    code = "exists"
+
+
+class BadSetting(InputError):
+    """A setting (environment variable, option or configuration file) that cannot be used."""
+
+    code = "setting.bad"
+
+
+class BadRequest(InputError):
+    """A request to the agent that it does not understand."""
+
+    code = "request.bad"
+
+
+class BadPayload(InputError):
+    """A message's payload that is not what the device takes."""
+
+    code = "payload.bad"
+
+
+# Checked, and the answer is no -------------------------------------------------------------------------------------
+
+
+class BadSignature(Refused):
+    """A signature that does not verify, or a key or signature that the strict verifier does not accept."""
+
+    code = "signature.bad"
+
+
+class NoProof(Refused):
+    """No chain of DoTs leads from the namespace to the subject for what is asked."""
+
+    code = "proof.none"
+
+
+class BrokenPath(Refused):
+    """A path whose DoTs do not follow one another."""
+
+    code = "proof.broken_path"
+
+
+class WrongRoot(BrokenPath):
+    """A path whose first giver is not the namespace."""
+
+    code = "proof.wrong_root"
+
+
+class WrongNamespace(BrokenPath):
+    """A DoT about another namespace than the one asked about."""
+
+    code = "proof.wrong_namespace"
+
+
+class WrongSubject(BrokenPath):
+    """A path that does not end at the subject."""
+
+    code = "proof.wrong_subject"
+
+
+class MissingEntity(BrokenPath):
+    """A path through an entity whose record is neither in the proof nor in the facts."""
+
+    code = "proof.missing_entity"
+
+
+class TooManyHops(Refused):
+    """A path longer than one of its givers allowed."""
+
+    code = "dot.too_many_hops"
+
+
+class OutOfScope(Refused):
+    """A DoT that does not cover all that is asked: another permission, or a narrower pattern."""
+
+    code = "dot.out_of_scope"
+
+
+class Expired(Refused):
+    """A DoT past its time."""
+
+    code = "dot.expired"
+
+
+class NotYetValid(Refused):
+    """A DoT before its time."""
+
+    code = "dot.not_yet_valid"
+
+
+class Revoked(Refused):
+    """A DoT that was taken back."""
+
+    code = "dot.revoked"
+
+
+class EntityExpired(Expired):
+    """An entity past its time."""
+
+    code = "entity.expired"
+
+
+class EntityNotYetValid(NotYetValid):
+    """An entity before its time."""
+
+    code = "entity.not_yet_valid"
+
+
+class EntityRevoked(Revoked):
+    """An entity that was taken back, and with it every path through it."""
+
+    code = "entity.revoked"
+
+
+class ConditionFailed(Refused):
+    """A condition of a DoT that does not hold."""
+
+    code = "condition.failed"
+
+
+class ConditionMissing(ConditionFailed):
+    """A condition about a value that the request does not carry."""
+
+    code = "condition.missing_value"
+
+
+class ConditionUnknown(ConditionFailed):
+    """A condition of a kind that this release does not know."""
+
+    code = "condition.unknown"
+
+
+class NameTaken(Refused):
+    """A global alias that somebody has already."""
+
+    code = "name.taken"
+    default_hint = "aliases are first come, first served and for ever; choose another label"
+
+
+class NameRevoked(Refused):
+    """A signed name that its giver took back."""
+
+    code = "name.revoked"
+
+
+class Replayed(Refused):
+    """A message that was accepted before."""
+
+    code = "message.replayed"
+
+
+class MessageStale(Refused):
+    """A message from too long ago, or from the future."""
+
+    code = "message.stale"
+    default_hint = "compare the clocks of sender and receiver"
+
+
+class WrongSender(Refused):
+    """A message whose sender is not the subject of the proof it carries."""
+
+    code = "message.wrong_sender"
+
+
+class Unauthorized(Refused):
+    """A call to the agent without its token."""
+
+    code = "agent.token"
+    http_status = 401
+
+
+# There is no such thing --------------------------------------------------------------------------------------------
+
+
+class UnknownEntity(NotFound):
+    """No entity of that id, name or file is known here."""
+
+    code = "entity.not_found"
+
+
+class UnknownDot(NotFound):
+    """No DoT of that id is known here."""
+
+    code = "dot.not_found"
+
+
+class UnknownName(NotFound):
+    """No alias or signed name of that label."""
+
+    code = "name.not_found"
+
+
+class UnknownObject(NotFound):
+    """No object of that id is known here."""
+
+    code = "object.not_found"
+
+
+class UnknownDecision(NotFound):
+    """No decision of that id is in the log."""
+
+    code = "decision.not_found"
+
+
+class MissingFile(NotFound):
+    """No file of that name."""
+
+    code = "file.not_found"
+
+
+# Could not check ---------------------------------------------------------------------------------------------------
+
+
+class StaleFacts(Unavailable):
+    """The newest block seen is older than the caller accepts."""
+
+    code = "facts.stale"
+    default_hint = "the chain has stopped or cannot be reached; see 'wave status'"
+
+
+class FactsBehind(Unavailable):
+    """The newest block seen is below the height the caller asked for."""
+
+    code = "facts.behind"
+    default_hint = "wait for the replica to reach that height; see 'wave status'"
+
+
+class FactsAhead(Unavailable):
+    """The newest block carries a time far in the future of this clock."""
+
+    code = "facts.ahead"
+    default_hint = "this machine's clock is behind the chain's; set it"
+
+
+class ChainUnavailable(Unavailable):
+    """The chain cannot be reached, or answers what cannot be believed."""
+
+    code = "chain.unavailable"
+
+
+class WrongChain(ChainUnavailable):
+    """The chain at that address is not the one expected, or has no registry."""
+
+    code = "chain.wrong"
+
+
+class TransactionFailed(Unavailable):
+    """A transaction that the chain did not carry out."""
+
+    code = "chain.transaction"
+
+
+class SearchExhausted(Unavailable):
+    """A search that met its bound before it could tell."""
+
+    code = "search.exhausted"
+
+
+class AgentUnavailable(Unavailable):
+    """The agent is not running, or went away in the middle of a call."""
+
+    code = "agent.unavailable"
+    default_hint = "start it with 'wave agent run', or unset WAVE_AGENT to work without one"
+
+
+class RouterUnavailable(Unavailable):
+    """The message router cannot be reached."""
+
+    code = "router.unavailable"
+
+
+class StateLocked(Unavailable):
+    """Another process owns the state directory."""
+
+    code = "state.locked"
+    default_hint = "wait for the other command, or talk to the running agent with WAVE_AGENT"
+
+
+class StateUnwritable(Unavailable):
+    """The state directory cannot be written: read-only, or the disk is full. Nothing was changed."""
+
+    code = "state.unwritable"
+    default_hint = "free some space or choose another directory with WAVE_HOME"
+
+
+class PortInUse(Unavailable):
+    """Another process listens on that port or socket already."""
+
+    code = "net.port_in_use"
+    default_hint = "choose another port, or stop the other process"
+
+
+def codes() -> Mapping[str, type[WaveError]]:
+    """Return every code with its class."""
+    return dict(_BY_CODE)
+
+
+def from_problem(details: Mapping[str, Any]) -> WaveError:
+    """Return the error that ``details`` (RFC 9457) stand for, of the class that was raised at the other end."""
+    cls = _BY_CODE.get(str(details.get("code")), Unavailable)
+    decision = details.get("decision")
+    return cls(
+        str(details.get("detail", "the agent answered something unreadable")),
+        hint=str(details.get("hint", "")),
+        decision=str(decision) if decision else None,
+    )

@@ -1,0 +1,42 @@
+"""Every bound on foreign data and on time, in one frozen record."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds in bytes, counts or seconds; each is tested at the bound and one past it."""
+
+    object_bytes: int = 8 * 1024
+    grants_per_dot: int = 32
+    permissions_per_grant: int = 64
+    permission_characters: int = 64
+    conditions_per_grant: int = 16
+    condition_arguments: int = 64
+    cells_per_pattern: int = 32
+    pattern_bytes: int = 1024
+    pattern_cache: int = 8192  # patterns remembered taken apart
+    commitments_per_object: int = 8
+    text_characters: int = 1024  # a contact or a comment
+    label_bytes: int = 32
+    dots_per_path: int = 32
+    dots_per_proof: int = 256
+    entities_per_proof: int = 512
+    paths_per_proof: int = 256
+    proof_bytes: int = 256 * 1024
+    statements_per_request: int = 64
+    context_values: int = 64
+    latest_time: int = 253_402_300_799  # 9999-12-31T23:59:59Z
+    max_staleness: int = 120  # seconds by which facts may lag behind the clock
+    clock_skew: int = 60  # seconds by which a block or a message may run ahead of the clock
+    search_edges: int = 2_000_000  # DoTs that one search may look at
+    signature_cache: int = 65_536  # good signatures remembered, by object id
+    verdict_cache: int = 4_096
+    message_bytes: int = 512 * 1024
+    message_lifetime: int = 300  # seconds for which a message may be valid
+    request_bytes: int = 1024 * 1024  # body of a call to the agent or the node
+    embedded_block_age: int = 15  # seconds after which the embedded node makes an empty block when asked for its head
+    lock_wait: float = 5.0  # seconds that a one-shot command waits for the state directory
+
+
+LIMITS = Limits()

@@ -1,0 +1,1 @@
+"""Where: resources and patterns with exact relations, permissions, conditions, the text form of grants, and names."""

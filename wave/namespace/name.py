@@ -1,0 +1,89 @@
+"""Names: labels, and the signed declaration by which one entity calls another something."""
+
+import re
+from typing import Self
+
+from wave.codec import VERSION, Commitments, Format, Id, Record, Time, amend, id_text, sha256
+from wave.entities import keys
+from wave.entities.entity import EntitySecret
+from wave.entities.object import NAME, SignedObject, read_object, revocation_preimage, signing_input
+from wave.errors import BadName, BadTime, WrongKind
+from wave.limits import LIMITS
+
+_LABEL = re.compile(rf"[a-z0-9](?:[a-z0-9-]{{0,{LIMITS.label_bytes - 2}}}[a-z0-9])?")
+
+
+def check_label(label: str) -> str:
+    """Return ``label`` when it may be one; :class:`BadName` when not."""
+    if _LABEL.fullmatch(label) is None:
+        raise BadName(f"{label[:80]!r} is not a label")
+    return label
+
+
+class NameFields(Record, frozen=True):
+    """The body of a name declaration, in wire order."""
+
+    version: int
+    giver: Id
+    label: str
+    target: Id
+    created: Time
+    expires: Time
+    commitments: Commitments
+
+
+_FORMAT = Format(NameFields, "name declaration")
+
+
+class Name:
+    """A signed statement: ``giver`` calls ``target`` by ``label``, for a time."""
+
+    __slots__ = ("body", "fields", "id", "signature")
+
+    def __init__(self, body: bytes, signature: bytes) -> None:
+        """Parse ``body`` strictly; raises :class:`InputError`. The signature is looked at by :meth:`check` alone."""
+        self.fields = _FORMAT.decode(body)
+        check_label(self.fields.label)
+        self.body = body
+        self.signature = signature
+        self.id = sha256(signing_input(NAME, body))
+
+    @classmethod
+    def create(
+        cls, giver: EntitySecret, *, label: str, target: bytes, created: int, expires: int
+    ) -> Self:
+        """Return a declaration signed by ``giver``; :class:`BadName`, :class:`BadTime`."""
+        if created >= expires:
+            raise BadTime("a name must expire after it begins")
+        blank = NameFields(VERSION, giver.id, check_label(label), target, created, expires, ())
+        own = sha256(revocation_preimage(giver.seed, NAME, blank))
+        body = _FORMAT.encode(amend(blank, commitments=(own,)))
+        return cls(body, giver.sign(NAME, body))
+
+    @classmethod
+    def from_object(cls, signed: SignedObject) -> Self:
+        """Return the declaration in an object; :class:`WrongKind` when the object is another thing."""
+        if signed.kind != NAME:
+            raise WrongKind(f"this is an object of kind {signed.kind!r}, not a name")
+        return cls(signed.body, signed.signature)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return the declaration in an object's bytes; :class:`InputError` when they are not one."""
+        return cls.from_object(read_object(data, NAME))
+
+    def to_object(self) -> SignedObject:
+        """Return the declaration as an object."""
+        return SignedObject(NAME, self.body, self.signature)
+
+    def check(self, giver_key: bytes) -> None:
+        """Raise :class:`BadSignature` unless the declaration is signed under the giver's key (32 bytes)."""
+        keys.verify(giver_key, signing_input(NAME, self.body), self.signature)
+
+    def preimage(self, giver: EntitySecret) -> bytes:
+        """Return the preimage (32 bytes) by which ``giver`` revokes the name."""
+        return revocation_preimage(giver.seed, NAME, self.fields)
+
+    def __repr__(self) -> str:
+        """Show label and target."""
+        return f"Name({self.fields.label!r} -> {id_text(self.fields.target)})"
