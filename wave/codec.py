@@ -8,6 +8,7 @@ give back, so a thing has exactly one encoding and one hash.
 import base64
 import binascii
 import hashlib
+import re
 from typing import Annotated, Any, Generic, TypeAlias, TypeVar, dataclass_transform
 
 import msgpack
@@ -29,6 +30,7 @@ Commitments = Annotated[tuple[Id, ...], msgspec.Meta(min_length=1, max_length=LI
 VERSION = 1
 _FIXARRAY = 0x90
 _COLUMNS = 64
+_LABEL = re.compile(r"[A-Z]+(?: [A-Z]+)*")
 
 
 def between(fewest: int, most: int) -> msgspec.Meta:
@@ -57,7 +59,7 @@ class Format(Generic[R]):
 
     def encode(self, record: R) -> bytes:
         """Return the canonical bytes; :class:`TooLarge` or :class:`Malformed` when no reader would take them."""
-        data = self._encode(record)
+        data = record_bytes(record)
         self.decode(data)
         return data
 
@@ -82,8 +84,11 @@ def amend(record: R, **changes: object) -> R:
 
 
 def record_bytes(record: Record) -> bytes:
-    """Return a record's MessagePack bytes without asking whether a reader would take them."""
-    return msgspec.msgpack.encode(record)
+    """Return a record's MessagePack bytes without asking whether a reader would take them; :class:`Malformed`."""
+    try:
+        return msgspec.msgpack.encode(record)
+    except (msgspec.MsgspecError, OverflowError, TypeError, UnicodeEncodeError) as error:
+        raise Malformed(f"cannot be encoded: {error}") from None
 
 
 def _version_fault(data: bytes, what: str) -> Malformed:
@@ -118,10 +123,12 @@ def decode(data: bytes, *, bound: int = LIMITS.object_bytes) -> Value:
     return decoded
 
 
-def _check(value: object) -> None:
+def _check(value: object, depth: int = 0) -> None:
     if isinstance(value, tuple):
+        if depth >= LIMITS.nesting:
+            raise Malformed(f"arrays within arrays; at most {LIMITS.nesting} deep are accepted")
         for item in value:
-            _check(item)
+            _check(item, depth + 1)
     elif value is not None and type(value) not in (bool, int, bytes, str):
         raise Malformed(f"a value of type {type(value).__name__} has no canonical form")
 
@@ -158,7 +165,7 @@ def dearmour(text: str) -> tuple[str, bytes]:
     """Return label and bytes of a block; :class:`BadArmour` unless it is exactly what :func:`armour` writes."""
     first, _, rest = text.partition("\n")
     label = first.removeprefix("-----BEGIN WAVE ").removesuffix("-----")
-    if first != f"-----BEGIN WAVE {label}-----" or not label.replace(" ", "").isalpha():
+    if first != f"-----BEGIN WAVE {label}-----" or _LABEL.fullmatch(label) is None:
         raise BadArmour("the text does not begin with a BEGIN WAVE line")
     body, found, after = rest.partition(f"-----END WAVE {label}-----")
     if not found or after != "\n":

@@ -1,7 +1,7 @@
 """Everything WAVE raises on purpose: one class per fault, each with a code that never changes meaning.
 
-Callers catch the four families (:class:`InputError`, :class:`Refused`, :class:`NotFound`, :class:`Unavailable`) or a leaf;
-a daemon sends the code and its client raises the same class again (:func:`from_problem`).
+Callers catch a family (:class:`InputError`, :class:`Refused`, :class:`NotFound`, :class:`Unavailable`) or a leaf; a
+daemon sends the code and its client raises the same class again (:func:`from_problem`).
 """
 
 from collections.abc import Mapping
@@ -124,7 +124,7 @@ class BadPattern(InputError):
     """A resource or pattern that breaks the rules of the notation."""
 
     code = "pattern.bad"
-    default_hint = "a pattern is cells joined by '/', such as home/light0/control; '+' is one cell, one '*' is any number"
+    default_hint = "write cells joined by '/', such as home/light0/control; '+' is one cell, one '*' any number"
 
 
 class BadGrant(InputError):
@@ -144,7 +144,7 @@ class BadTime(InputError):
     """A time or duration that cannot be read, or times in the wrong order."""
 
     code = "time.bad"
-    default_hint = "write a duration as 45s, 90m, 12h, 30d, 8w or 10y, and a time as 2026-11-21T08:00:00Z or UNIX seconds"
+    default_hint = "write a duration as 45s, 90m, 12h, 30d, 8w or 10y, a time as 2026-11-21T08:00:00Z or UNIX seconds"
 
 
 class BadName(InputError):
@@ -308,6 +308,13 @@ class ConditionUnknown(ConditionFailed):
     code = "condition.unknown"
 
 
+class RateExceeded(ConditionFailed):
+    """More uses within the time than a rate condition allows."""
+
+    code = "condition.rate"
+    default_hint = "wait, or ask for a higher rate"
+
+
 class NameTaken(Refused):
     """A global alias that somebody has already."""
 
@@ -338,6 +345,18 @@ class WrongSender(Refused):
     """A message whose sender is not the subject of the proof it carries."""
 
     code = "message.wrong_sender"
+
+
+class WrongProof(Refused):
+    """A message that names another proof than the one beside it."""
+
+    code = "message.wrong_proof"
+
+
+class WrongPurpose(Refused):
+    """A message signed for another act, or for another connection, than the one it is presented for."""
+
+    code = "message.wrong_purpose"
 
 
 class Unauthorized(Refused):
@@ -372,6 +391,12 @@ class UnknownObject(NotFound):
     """No object of that id is known here."""
 
     code = "object.not_found"
+
+
+class UnknownSubscription(NotFound):
+    """No subscription of that number belongs to the connection that asks."""
+
+    code = "subscription.not_found"
 
 
 class UnknownDecision(NotFound):
@@ -445,6 +470,13 @@ class RouterUnavailable(Unavailable):
     """The message router cannot be reached."""
 
     code = "router.unavailable"
+
+
+class ReplayWindowFull(Unavailable):
+    """So many messages are remembered that one more could not be told from a replay."""
+
+    code = "message.window_full"
+    default_hint = "messages with a shorter lifetime are forgotten sooner"
 
 
 class StateLocked(Unavailable):

@@ -8,6 +8,7 @@ class Limits:
     """Bounds in bytes, counts or seconds; each is tested at the bound and one past it."""
 
     object_bytes: int = 8 * 1024
+    nesting: int = 32  # arrays within arrays, in values without a fixed shape
     grants_per_dot: int = 32
     permissions_per_grant: int = 64
     permission_characters: int = 64
@@ -23,6 +24,7 @@ class Limits:
     dots_per_proof: int = 256
     entities_per_proof: int = 512
     paths_per_proof: int = 256
+    explained_paths: int = 16  # paths that an explanation goes through, for each statement
     proof_bytes: int = 256 * 1024
     statements_per_request: int = 64
     context_values: int = 64
@@ -34,6 +36,17 @@ class Limits:
     verdict_cache: int = 4_096
     message_bytes: int = 512 * 1024
     message_lifetime: int = 300  # seconds for which a message may be valid
+    content_type_characters: int = 128
+    frame_bytes: int = 800 * 1024  # between peer and router: a message, its proof and the words around them
+    queue_frames: int = 256  # waiting for one connection of a router, or for one subscription of a peer
+    queue_bytes: int = 4 * 1024 * 1024
+    connections: int = 1024  # to one router
+    subscriptions_per_connection: int = 256
+    replay_window: int = 65_536  # messages remembered by one receiver until they expire
+    replay_window_per_sender: int = 16_384
+    rate_counters: int = 65_536  # pairs of DoT and subject that one guard counts
+    rate_counter_entries: int = 1024  # seconds told apart by one such counter
+    decision_log_bytes: int = 4 * 1024 * 1024  # of a device, before its older half is dropped
     request_bytes: int = 1024 * 1024  # body of a call to the agent or the node
     embedded_block_age: int = 15  # seconds after which the embedded node makes an empty block when asked for its head
     lock_wait: float = 5.0  # seconds that a one-shot command waits for the state directory

@@ -8,6 +8,7 @@ from wave.errors import BadTime
 from wave.limits import LIMITS
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
+_DIGITS: Final = 20
 _DURATION = re.compile(r"([1-9][0-9]{0,11})([smhdwy])")
 _INSTANT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2})?Z)?")
 
@@ -24,9 +25,9 @@ def parse_duration(text: str) -> int:
 
 
 def parse_instant(text: str) -> int:
-    """Return the UTC second that ``text`` names: UNIX seconds, a date, or a date and time ending in Z; :class:`BadTime`."""
-    if text.isascii() and text.isdigit():
-        seconds = int(text[:20])
+    """Return the UTC second in ``text``: UNIX seconds, a date, or a date and time ending in Z; :class:`BadTime`."""
+    if text.isascii() and text.isdigit() and len(text) <= _DIGITS:
+        seconds = int(text)
     elif _INSTANT.fullmatch(text):
         try:
             seconds = int(datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=UTC).timestamp())
@@ -41,7 +42,12 @@ def parse_instant(text: str) -> int:
 
 def parse_expiry(text: str, now: int) -> int:
     """Return the UTC second that ``text`` names, a duration counting from ``now``; :class:`BadTime`."""
-    return now + parse_duration(text) if _DURATION.fullmatch(text) else parse_instant(text)
+    if _DURATION.fullmatch(text) is None:
+        return parse_instant(text)
+    seconds = now + parse_duration(text)
+    if seconds > LIMITS.latest_time:
+        raise BadTime(f"{text!r} from now is later than WAVE counts")
+    return seconds
 
 
 def instant_text(seconds: int) -> str:

@@ -1,1 +1,1 @@
-"""The local daemon: a replica of the registry, proofs, decisions, and the API by which programs on this machine ask it."""
+"""The local daemon: a replica of the registry, proofs, decisions, and the API by which programs here ask it."""

@@ -59,7 +59,7 @@ class AgentClient:
 
     def __init__(self, address: str, *, token: str | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Talk to the agent at ``address`` (a socket's path or an http:// URL), ``timeout`` seconds a call at most."""
-        import aiohttp  # noqa: PLC0415 - slow to load, and the blocking client does without
+        import aiohttp
 
         self._address = Address(address)
         connector = aiohttp.UnixConnector(self._address.path) if self._address.path else aiohttp.TCPConnector()
@@ -174,7 +174,5 @@ class FactsFeed:
                 if commitment is not None:
                     self._revocations[commitment] = height
             self._height = reply.height
-            self._facts = Facts(
-                reply.height, parse_id(reply.block_hash) or b"", reply.time, self._revocations
-            )
+            self._facts = Facts(reply.height, parse_id(reply.block_hash) or b"", reply.time, self._revocations)
             return self._facts

@@ -14,7 +14,7 @@ _LONGEST_SOCKET_PATH: Final = 100  # the kernel takes 107 bytes
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``home``: the state directory; ``chain``: ``embedded`` or an RPC URL; ``agent``: a socket's path or a URL, if named."""
+    """``home``: the state directory; ``chain``: ``embedded`` or an RPC URL; ``agent``: a path, a URL or None."""
 
     home: Path
     chain: str = EMBEDDED
@@ -23,11 +23,11 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Return the settings in ``WAVE_HOME``, ``WAVE_CHAIN``, ``WAVE_AGENT`` and ``WAVE_ENTITY``; :class:`BadSetting`."""
+        """Return what ``WAVE_HOME``, ``WAVE_CHAIN``, ``WAVE_AGENT`` and ``WAVE_ENTITY`` say; :class:`BadSetting`."""
         home = environment.get("WAVE_HOME")
         if not home:
-            data = environment.get("XDG_DATA_HOME") or str(Path(environment.get("HOME") or "~").expanduser() / ".local/share")
-            home = f"{data}/wave"
+            user = Path(environment.get("HOME") or "~").expanduser()
+            home = str(Path(environment.get("XDG_DATA_HOME") or user / ".local/share") / "wave")
         path = Path(home)
         if not path.is_absolute():
             path = Path.cwd() / path

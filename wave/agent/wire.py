@@ -16,8 +16,8 @@ from wave.dots.request import Request, Statement
 from wave.errors import BadRequest
 from wave.namespace.pattern import Pattern
 
-Reply = TypeVar("Reply", bound=msgspec.Struct)
 R = TypeVar("R")
+M = TypeVar("M", bound="Message")
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,7 +25,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Call(Message, Generic[R], frozen=True, kw_only=True):
-    """A question to the agent; ``R`` is its answer. The docstring's first line is its summary in the API's description."""
+    """A question to the agent; ``R`` is its answer. The docstring is its summary in the API's description."""
 
     path: ClassVar[str]
 
@@ -76,7 +76,7 @@ class Ask(Message, frozen=True, kw_only=True):
                 )
                 for one in request.statements
             ),
-            context={name: value if isinstance(value, int) else float(value) for name, value in request.context.items()},
+            context={name: one if isinstance(one, int) else float(one) for name, one in request.context.items()},
         )
 
 
@@ -92,7 +92,7 @@ def identity(text: str) -> bytes:
 
 
 class Counts(Message, frozen=True, kw_only=True):
-    """How many objects of each kind the agent knows, how many commitments are revoked and how many events were unreadable."""
+    """How many objects the agent knows, how many commitments are revoked, and how many events were unreadable."""
 
     entities: int
     dots: int
@@ -416,21 +416,27 @@ def encode(message: msgspec.Struct | Mapping[str, Any]) -> bytes:
     return msgspec.json.encode(message)
 
 
+def decode(data: bytes, kind: type[M]) -> M:
+    """Return the message of ``kind`` in JSON that this program wrote itself."""
+    return msgspec.json.decode(data, type=kind)
+
+
 def decode_call(path: str, body: bytes) -> Call[Any]:
     """Return the call that a request's path and body make; :class:`BadRequest`."""
     kind = BY_PATH.get(path)
     if kind is None:
         raise BadRequest(f"there is no call {path[:60]!r}", hint="see /openapi.json")
     try:
-        return msgspec.json.decode(body or b"{}", type=kind)
+        call: Call[Any] = msgspec.json.decode(body or b"{}", type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body is not what {path!r} takes: {error}") from None
+    return call
 
 
 def decode_reply(call: Call[R], status: int, body: bytes) -> R:
     """Return the answer to ``call``, or raise the error that the agent raised."""
     try:
-        if status != 200:  # noqa: PLR2004 - HTTP
+        if status != 200:
             raise errors.from_problem(msgspec.json.decode(body, type=dict[str, Any]))
         answer: R = msgspec.json.decode(body, type=reply_type(type(call)))  # type: ignore[assignment]
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -444,12 +450,10 @@ def decode_reply(call: Call[R], status: int, body: bytes) -> R:
 @cache
 def openapi() -> dict[str, Any]:
     """Return the API's description as an OpenAPI 3.1 document."""
-    from wave import __version__  # noqa: PLC0415 - wave imports nothing eagerly
+    from wave import __version__
 
     replies = [reply_type(call) for call in CALLS]
-    schemas, components = msgspec.json.schema_components(
-        [*CALLS, *replies], ref_template="#/components/schemas/{name}"
-    )
+    schemas, components = msgspec.json.schema_components([*CALLS, *replies], ref_template="#/components/schemas/{name}")
     components["Problem"] = {
         "type": "object",
         "description": "RFC 9457 problem details; `code` never changes meaning.",

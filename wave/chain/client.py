@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self, cast
 
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
 from hexbytes import HexBytes
 from web3 import Web3
 from web3.eth import Eth
@@ -23,7 +21,8 @@ from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from wave.chain import contract, genesis
-from wave.chain.contract import Anchored, Claimed, Event, Published, Revocation
+from wave.chain.contract import Event
+from wave.chain.payer import Payer, Verdict, judge
 from wave.chain.wire import Wire
 from wave.errors import (
     BadName,
@@ -45,15 +44,6 @@ RECEIPT_WAIT: Final = 60.0  # seconds for a transaction to be mined
 BATCH_CALLS: Final = 200  # transactions in one request
 BATCH_BYTES: Final = 400_000  # raw bytes of transactions in one request; hexadecimal doubles them
 FEES_KEPT: Final = 5.0  # seconds for which the fees asked for are used again
-_CONFLICT = (
-    "nonce too low",
-    "nonce too high",
-    "replacement transaction underpriced",
-    "invalid nonce",
-    "nonce has already",
-)
-_KNOWN = ("already known", "already imported", "known transaction")
-_CHEAP = ("less than block base fee", "max fee per gas less", "transaction underpriced", "fee too low")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +80,11 @@ class ChainClient:
         self.name = name
         self._close = close
         self._provider = _Provider(transport)
-        self._w3 = Web3(self._provider, middleware=[], modules={"eth": Eth}, ens=cast(Any, None))
+        self._w3 = Web3(self._provider, middleware=[], modules={"eth": Eth}, ens=cast("Any", None))
         self._address = Web3.to_checksum_address(registry)
         self._contract = self._w3.eth.contract(address=self._address, abi=contract.abi())
-        self._readers = self._event_readers()
-        self._account: LocalAccount | None = None
-        if payer is not None:
-            try:
-                self._account = Account.from_key(payer)
-            except Exception:  # noqa: BLE001 - the reason would show the key
-                raise BadSetting("the payer's key is not a secp256k1 key of 32 bytes") from None
+        self._payer = None if payer is None else Payer(payer)
         self._chain_id = 0
-        self._nonce: int | None = None
         self._fees: tuple[float, dict[str, int]] | None = None
         self._gas: dict[int, int] = {}
 
@@ -163,6 +146,16 @@ class ChainClient:
     def __exit__(self, *_: object) -> None:
         """Close the client."""
         self.close()
+
+    @property
+    def chain_id(self) -> int:
+        """The chain's id, as it was checked on connecting."""
+        return self._chain_id
+
+    @property
+    def registry(self) -> str:
+        """The registry's address, with its checksum in the letters' case."""
+        return str(self._address)
 
     # Reading -------------------------------------------------------------------------------------------------------
 
@@ -265,39 +258,32 @@ class ChainClient:
 
         ``gas`` is the limit of each; None asks the node what the one call needs.
         """
-        account = self._payer()
         if not calls:
             return []
         with self._errors():
             gas = gas or self._estimate(calls[0])
             receipts: dict[int, Receipt] = {}
             waiting = list(range(len(calls)))
-            for attempt in range(ATTEMPTS):
-                sent, waiting = self._send(account, calls, waiting, gas)
+            failures = 0
+            while True:
+                sent = self._send(calls, waiting, gas)
                 receipts.update(self._receipts(sent))
+                waiting = [index for index in waiting if index not in receipts]
                 if not waiting:
                     return [receipts[index] for index in range(len(calls))]
-                if not sent:
-                    time.sleep(random.uniform(0, 0.002 * 2 ** min(attempt, 7)))  # noqa: S311 - spreads rivals, hides nothing
+                failures = 0 if sent else failures + 1
+                if failures >= ATTEMPTS:
+                    break
+                if failures:
+                    time.sleep(random.uniform(0, 0.002 * 2 ** min(failures, 7)))  # noqa: S311 - spreads rivals
         raise TransactionFailed(
-            f"{self.name} refused {len(waiting)} of {len(calls)} transactions, {ATTEMPTS} times",
+            f"{self.name} took none of {len(waiting)} transactions, {ATTEMPTS} times over",
             hint="others use the same payer; give each process a payer of its own",
         )
 
-    def _payer(self) -> LocalAccount:
-        if self._account is None:
-            raise BadSetting(
-                "writing to this chain needs a payer's key", hint="name a key file of an account with funds"
-            )
-        return self._account
-
-    def _send(
-        self, account: LocalAccount, calls: Sequence[bytes], waiting: list[int], gas: int
-    ) -> tuple[dict[bytes, int], list[int]]:
-        """Send what fits one request; return what was taken, by transaction hash, and what still waits."""
-        if self._nonce is None:
-            self._nonce = self._w3.eth.get_transaction_count(account.address, "pending")
-        fees = self._current_fees()
+    def _send(self, calls: Sequence[bytes], waiting: Sequence[int], gas: int) -> dict[bytes, int]:
+        """Send as many of the ``waiting`` calls as one request holds; return those taken, by transaction hash."""
+        payer = self._paying()
         chosen: list[int] = []
         size = 0
         for index in waiting[:BATCH_CALLS]:
@@ -305,47 +291,40 @@ class ChainClient:
             if chosen and size > BATCH_BYTES:
                 break
             chosen.append(index)
-        signed = []
-        for offset, index in enumerate(chosen):
-            fields = {
-                "chainId": self._chain_id,
-                "nonce": self._nonce + offset,
-                "to": self._address,
-                "value": 0,
-                "gas": gas,
-                "data": calls[index],
-                **fees,
-            }
-            signed.append(account.sign_transaction(cast(Any, fields)))
-        answers = self._provider.ask([("eth_sendRawTransaction", [_hex(item.raw_transaction)]) for item in signed])
-        sent: dict[bytes, int] = {}
-        for index, item, answer in zip(chosen, signed, answers, strict=True):
-            if self._taken(answer, bytes(item.hash)):
-                sent[bytes(item.hash)] = index
-        self._nonce = self._nonce + len(chosen) if len(sent) == len(chosen) else None
-        done = set(sent.values())
-        return sent, [index for index in waiting if index not in done]
+        first = payer.nonce
+        if first is None:
+            first = int(self._w3.eth.get_transaction_count(payer.address, "pending"))
+        common = {"chainId": self._chain_id, "to": self._address, "gas": gas, **self._current_fees()}
+        signed = payer.sign([calls[index] for index in chosen], first, **common)
+        payer.nonce = None  # unknown, should anything go wrong from here on
+        answers = self._provider.ask([("eth_sendRawTransaction", [_hex(item.raw)]) for item in signed])
+        sent = {
+            item.hash: index
+            for index, item, answer in zip(chosen, signed, answers, strict=True)
+            if self._is_taken(answer, item.hash)
+        }
+        if len(sent) == len(chosen):
+            payer.nonce = first + len(chosen)
+        return sent
 
-    def _taken(self, answer: RPCResponse, transaction: bytes) -> bool:
-        """Tell whether the node took the transaction; False to try again, an error when trying again is no use."""
+    def _is_taken(self, answer: RPCResponse, transaction: bytes) -> bool:
+        """Tell whether the node took the transaction; False: sign it again. TransactionFailed when that is no use."""
         if "error" not in answer:
-            if HexBytes(cast(Any, answer.get("result"))) != transaction:
+            if HexBytes(cast("Any", answer.get("result"))) != transaction:
                 raise ChainUnavailable(f"{self.name} answers with the hash of another transaction")
             return True
         _raise_ours(answer)
         error: Any = answer["error"]
         message = str(error.get("message", "") if isinstance(error, dict) else error)
-        words = message.lower()
-        if any(text in words for text in _KNOWN):
-            return True
-        if any(text in words for text in _CHEAP):
+        verdict = judge(message)
+        if verdict is Verdict.NONCE:  # used up by this very transaction, if an answer got lost
+            found = self._provider.ask([("eth_getTransactionReceipt", [_hex(transaction)])])[0]
+            return self._receipt(found) is not None
+        if verdict is Verdict.FEE:
             self._fees = None
-            return False
-        if any(text in words for text in _CONFLICT):
-            return (
-                self._receipt(self._provider.ask([("eth_getTransactionReceipt", [_hex(transaction)])])[0]) is not None
-            )
-        raise TransactionFailed(f"{self.name} refused a transaction: {_plain(message)}")
+        if verdict is Verdict.REFUSED:
+            raise TransactionFailed(f"{self.name} refused a transaction: {_plain(message)}")
+        return verdict is Verdict.TAKEN
 
     def _receipts(self, sent: dict[bytes, int]) -> dict[int, Receipt]:
         """Wait until every sent transaction is mined."""
@@ -383,9 +362,14 @@ class ChainClient:
             raise TransactionFailed(f"the registry refused transaction {receipt.transaction.hex()}")
         return receipt
 
+    def _paying(self) -> Payer:
+        if self._payer is None:
+            raise BadSetting("writing to this chain needs a payer", hint="name the key file of an account with funds")
+        return self._payer
+
     def _estimate(self, call: bytes) -> int:
-        """Return a gas limit for ``call``, with something to spare; TransactionFailed when the registry would refuse it."""
-        query: Any = {"from": self._payer().address, "to": self._address, "data": HexBytes(call)}
+        """Return a gas limit for ``call``, with some to spare; TransactionFailed when the registry would refuse."""
+        query: Any = {"from": self._paying().address, "to": self._address, "data": HexBytes(call)}
         try:
             need = self._w3.eth.estimate_gas(query)
         except ContractLogicError as error:
@@ -414,30 +398,11 @@ class ChainClient:
 
     # Inside --------------------------------------------------------------------------------------------------------
 
-    def _event_readers(self) -> dict[bytes, Callable[[int, int, Any], Event]]:
-        decode = self._w3.codec.decode
-
-        def topic(text: str) -> bytes:
-            return bytes(Web3.keccak(text=text))
-
-        return {
-            topic("Published(bytes)"): lambda h, i, g: Published(h, i, decode(["bytes"], g["data"])[0]),
-            topic("Anchored(bytes32,uint256)"): lambda h, i, g: Anchored(
-                h, i, bytes(g["topics"][1]), decode(["uint256"], g["data"])[0]
-            ),
-            topic("Revoked(bytes32)"): lambda h, i, g: Revocation(h, i, bytes(g["topics"][1])),
-            topic("Claimed(bytes32,bytes32)"): lambda h, i, g: Claimed(
-                h, i, bytes(g["topics"][1]).rstrip(b"\0"), bytes(g["topics"][2])
-            ),
-        }
-
     def _event(self, log: Any) -> Event:
-        if bytes.fromhex(log["address"][2:]) != bytes.fromhex(self._address[2:]):
+        if log["address"] != self._address:
             raise ChainUnavailable(f"{self.name} answers with events of another contract")
-        reader = self._readers.get(bytes(log["topics"][0]))
-        if reader is None:
-            raise ChainUnavailable(f"{self.name} answers with an event that the registry does not have")
-        return reader(int(log["blockNumber"]), int(log["logIndex"]), log)
+        topics = [bytes(topic) for topic in log["topics"]]
+        return contract.read_event(int(log["blockNumber"]), int(log["logIndex"]), topics, bytes(log["data"]))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -451,7 +416,7 @@ class ChainClient:
             raise ChainUnavailable(f"{self.name} answers with an error: {_plain(error.message)}") from None
         except Web3Exception as error:
             raise ChainUnavailable(f"{self.name} answers with an error: {_plain(str(error))}") from None
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, ArithmeticError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
             _log.debug("unreadable answer of %s: %s", self.name, type(error).__name__)
             raise ChainUnavailable(f"{self.name} answers with something unreadable") from None
 
@@ -475,7 +440,7 @@ class _Provider(JSONBaseProvider):
         answers: Any = self.decode_rpc_response(self._transport(self.encode_batch_rpc_request(requests)))
         if isinstance(answers, list):
             return sorted(answers, key=lambda answer: int(answer["id"]))
-        return cast(RPCResponse, answers)
+        return cast("RPCResponse", answers)
 
     def ask(self, requests: Sequence[tuple[str, Any]]) -> list[RPCResponse]:
         """Ask one or several things, without web3's reading of the answers, and return as many answers."""
@@ -507,7 +472,6 @@ def _plain(text: object) -> str:
 
 def _raise_ours(answer: Any) -> None:
     """Raise the error that one of our own nodes names by its code."""
-    error = answer.get("error") if isinstance(answer, dict) else None
-    cls = codes().get(str(error.get("data"))) if isinstance(error, dict) else None
-    if cls is not None:
+    error: Any = answer.get("error") if isinstance(answer, dict) else None
+    if isinstance(error, dict) and (cls := codes().get(str(error.get("data")))):
         raise cls(_plain(error.get("message")))

@@ -5,6 +5,7 @@
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,13 @@ WORD: Final = 32
 
 REVOKED_SLOT: Final = 0  # storage slot of revoked; an entry stands at keccak256(slot ++ key)
 ALIAS_SLOT: Final = 1
+
+
+# First topics: Keccak-256 of Published(bytes), Anchored(bytes32,uint256), Revoked(bytes32), Claimed(bytes32,bytes32).
+PUBLISHED: Final = "b402ee9f3ee34034c165c6cabce27a741a8f7ed132f4ffd453cb3b6e41635b40"
+ANCHORED: Final = "fde54488b5523b3abf19b99976dd0e2c531fbcd233d0eb682c96c3a18cf6b3c1"
+REVOKED: Final = "e5af7daed5ab2a2dc5f98d53619f05089c0c14d11a6621f6b906a2366c9a7ab3"
+CLAIMED: Final = "38d6042dbdae8e73a7f6afbabd3fbe0873f9f5ed3cd71294591c3908c2e65fee"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +70,23 @@ class Claimed(Event):
 
     label: bytes
     target: bytes
+
+
+def read_event(height: int, index: int, topics: Sequence[bytes], data: bytes) -> Event:
+    """Return the event in a log entry of the registry; ValueError when it is none of the registry's."""
+    match [topic.hex() for topic in topics]:
+        case [kind] if kind == PUBLISHED:
+            size = int.from_bytes(data[WORD : 2 * WORD], "big")
+            if data[:WORD] != WORD.to_bytes(WORD, "big") or len(data) != 2 * WORD + -(-size // WORD) * WORD:
+                raise ValueError("not the form of a published object")
+            return Published(height, index, data[2 * WORD : 2 * WORD + size])
+        case [kind, _] if kind == ANCHORED and len(data) == WORD:
+            return Anchored(height, index, topics[1], int.from_bytes(data, "big"))
+        case [kind, _] if kind == REVOKED and not data:
+            return Revocation(height, index, topics[1])
+        case [kind, _, _] if kind == CLAIMED and not data:
+            return Claimed(height, index, topics[1].rstrip(b"\0"), topics[2])
+    raise ValueError("not an event of the registry")
 
 
 def abi() -> list[dict[str, Any]]:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final, Protocol, Self
 
 from wave.chain.contract import Anchored, Claimed, Event, Published, Revocation
-from wave.chain.store import FileLock, disk_errors, open_database, transaction
+from wave.chain.disk import FileLock, disk_errors, open_database, transaction
 from wave.dots.dot import Dot
 from wave.dots.facts import Facts
 from wave.entities.entity import Entity
-from wave.entities.object import DOT, ENTITY, NAME, SignedObject, decode_object
+from wave.entities.object import ENTITY, NAME, SignedObject, decode_object
 from wave.errors import ChainUnavailable, FactsAhead, StaleFacts, WaveError
 from wave.limits import LIMITS
 from wave.namespace.name import Name, check_label
@@ -40,7 +40,9 @@ CREATE TABLE IF NOT EXISTS waiting (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waiting_by_giver ON waiting (giver);
 CREATE TABLE IF NOT EXISTS revocations (commitment BLOB PRIMARY KEY, height INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS aliases (label TEXT PRIMARY KEY, target BLOB NOT NULL, height INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS aliases (
+  label TEXT PRIMARY KEY, target BLOB NOT NULL, height INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS anchors (
   height INTEGER, idx INTEGER, root BLOB NOT NULL, count TEXT NOT NULL, PRIMARY KEY (height, idx)
 ) WITHOUT ROWID;
@@ -99,7 +101,7 @@ class Follower:
     """A replica of the registry in one file. For one thread, but the Facts it gives may go to any."""
 
     def __init__(self, chain: Chain, path: Path, *, wait: float = 0.0) -> None:
-        """Open the replica at ``path`` without asking the chain; StateLocked after ``wait`` seconds, StateUnwritable."""
+        """Open the replica at ``path``, without the chain; StateLocked after ``wait`` seconds, StateUnwritable."""
         self._chain = chain
         self._path = path
         self._lock = FileLock(path.with_name(path.name + ".lock"), wait=wait)
@@ -202,7 +204,7 @@ class Follower:
         return [Anchored(height, index, root, int(count)) for height, index, root, count in rows]
 
     def counts(self) -> dict[str, int]:
-        """Return how many objects are known by kind, how many wait for their giver's record, and how many revocations."""
+        """Return how many objects are known of each kind, how many wait for their giver's record, and so on."""
         with disk_errors(self._path):
             kinds = dict(self._database.execute("SELECT kind, count(*) FROM objects GROUP BY kind").fetchall())
             (waiting,) = self._database.execute("SELECT count(*) FROM waiting").fetchone()
@@ -289,7 +291,7 @@ class Follower:
             )
             run("DELETE FROM objects WHERE since > ?", (height,))
             for table in ("blocks", "waiting", "revocations", "aliases", "anchors"):
-                run(f"DELETE FROM {table} WHERE height > ?", (height,))
+                run(f"DELETE FROM {table} WHERE height > ?", (height,))  # noqa: S608 - names of tables
         self.generation += 1
         self._load()
 
@@ -372,7 +374,7 @@ class _Step:
         if signed.kind == ENTITY:
             entity = Entity.from_object(signed)
             entity.check()
-            if self._add(signed, data, height, index, since, None):
+            if self._add((signed.id, ENTITY, data, height, index, since, None)):
                 self.entities[entity.id] = entity
                 self._settle(entity, since)
             return
@@ -383,10 +385,9 @@ class _Step:
             self._run("INSERT OR IGNORE INTO waiting VALUES (?, ?, ?, ?)", (identity, data, height, index))
             return
         thing.check(giver.verify_key)
-        self._add(signed, data, height, index, since, identity)
+        self._add((signed.id, signed.kind, data, height, index, since, identity))
 
-    def _add(self, signed: SignedObject, data: bytes, height: int, index: int, since: int, giver: bytes | None) -> bool:
-        row = (signed.id, signed.kind, data, height, index, since, giver)
+    def _add(self, row: tuple[bytes, str, bytes, int, int, int, bytes | None]) -> bool:
         sql = "INSERT OR IGNORE INTO objects (id, kind, data, height, idx, since, giver) VALUES (?, ?, ?, ?, ?, ?, ?)"
         return bool(self._run(sql, row).rowcount)
 

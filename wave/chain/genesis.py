@@ -1,8 +1,8 @@
-"""What every embedded chain starts from: the same first two blocks everywhere, so they differ only in what was said on them.
+"""What every embedded chain starts from: the same first two blocks everywhere.
 
 The accounts are those of the mnemonic "test test test test test test test test test test test junk", which
-development nodes (anvil, hardhat) fund too. Their keys are public: they pay for entries on a chain of one's own and hold
-nothing of worth.
+development nodes (anvil, hardhat) fund too. Their keys are public: they pay for entries on a chain of one's own, and
+hold nothing of worth.
 """
 
 from typing import Final

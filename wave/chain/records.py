@@ -1,4 +1,4 @@
-"""What the embedded node keeps and answers, as plain records; hashes and addresses are bytes, gas and wei are integers."""
+"""What the embedded node keeps and answers, as plain records: hashes are bytes, gas and wei are integers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -295,7 +295,7 @@ class Rpc:
             "logsBloom": to_hex(bloom(logs)),
         }
 
-    def transaction_form(self, transaction: object) -> object:
+    def _transaction(self, transaction: object) -> object:
         found = self.node.transaction(read_bytes(transaction, 32))
         return None if found is None else transaction_form(*found)
 

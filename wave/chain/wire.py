@@ -22,7 +22,7 @@ class Wire:
     """A kept-alive connection to one JSON-RPC endpoint; safe for threads, which take turns."""
 
     def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
-        """Take ``http://…``, ``https://…`` or ``unix:/path``; BadSetting for anything else. Connects when first used."""
+        """Take ``http://…``, ``https://…`` or ``unix:/path``, else BadSetting. It connects when first used."""
         self._lock = threading.Lock()
         self._headers = {"Content-Type": "application/json"}
         if url.startswith("unix:"):
@@ -59,22 +59,24 @@ class Wire:
                 raise
 
     def _exchange(self, body: bytes) -> bytes:
-        for attempt in (1, 2):
-            reused = self._connection.sock is not None
-            try:
-                self._connection.request("POST", self._target, body, self._headers)
-                response = self._connection.getresponse()
-                break
-            except (ConnectionError, http.client.RemoteDisconnected):
-                self._connection.close()
-                if not reused or attempt == 2:  # noqa: PLR2004 - a kept connection may have gone while idle
-                    raise
+        kept = self._connection.sock is not None
+        try:
+            response = self._request(body)
+        except ConnectionError:
+            self._connection.close()
+            if not kept:
+                raise
+            response = self._request(body)  # a kept connection may have gone while idle
         answer = response.read(RESPONSE_BYTES + 1)
         if len(answer) > RESPONSE_BYTES:
             raise ChainUnavailable(f"{self.name} answers with more than {RESPONSE_BYTES} bytes")
         if response.status != _HTTP_OK and not answer.lstrip().startswith((b"{", b"[")):
             raise ChainUnavailable(f"{self.name} answers with HTTP status {response.status}")
         return answer
+
+    def _request(self, body: bytes) -> http.client.HTTPResponse:
+        self._connection.request("POST", self._target, body, self._headers)
+        return self._connection.getresponse()
 
     def close(self) -> None:
         """Close the connection."""
@@ -95,7 +97,7 @@ class _UnixConnection(http.client.HTTPConnection):
             self.sock.connect(self._path)
         except BaseException:
             self.sock.close()
-            self.sock = None  # type: ignore[assignment]
+            self.sock = None
             raise
 
 

@@ -13,7 +13,7 @@ from wave.namespace.pattern import Pattern
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One thing wanted: a permission of a set (None: the built-in one) on a resource, or on all that a pattern matches."""
+    """One thing wanted: a permission of a set (None: the built-in one) on all that a pattern matches."""
 
     permission: str
     pattern: Pattern
@@ -42,12 +42,15 @@ class Request:
     def __post_init__(self) -> None:
         """Check the bounds; :class:`TooLarge`."""
         if not 1 <= len(self.statements) <= LIMITS.statements_per_request:
-            raise TooLarge(f"a request of {len(self.statements)} statements; 1 to {LIMITS.statements_per_request} are accepted")
+            most = LIMITS.statements_per_request
+            raise TooLarge(f"a request of {len(self.statements)} statements; 1 to {most} are accepted")
         if len(self.context) > LIMITS.context_values:
             raise TooLarge(f"a request with {len(self.context)} values; at most {LIMITS.context_values} are accepted")
 
 
-def statements(permissions: tuple[str, ...], pattern: str, permission_set: bytes | None = None) -> tuple[Statement, ...]:
-    """Return one statement a permission, all about the same pattern."""
+def statements(
+    permissions: tuple[str, ...], pattern: str, permission_set: bytes | None = None
+) -> tuple[Statement, ...]:
+    """Return one statement for each permission, all about the same pattern."""
     wanted = Pattern(pattern)
     return tuple(Statement(permission, wanted, permission_set) for permission in permissions)

@@ -132,6 +132,7 @@ class EntitySecret:
         """Return a new entity whose seed is drawn by ``draw(32)``, again while the id's text would begin with '-'.
 
         ``revokers`` are further commitments (32 bytes each) whose holders may revoke it too.
+        Raises :class:`BadTime`, :class:`TooLarge`, :class:`Malformed`.
         """
         if created >= expires:
             raise BadTime("an entity must expire after it begins")
@@ -143,6 +144,7 @@ class EntitySecret:
             own = sha256(revocation_preimage(seed, ENTITY, blank))
             body = _FORMAT.encode(amend(blank, commitments=(own, *revokers)))
             entity = Entity(body, keys.sign(seed, signing_input(ENTITY, body)))
+            entity.to_bytes()  # raises when it is too large for an object
             if not id_text(entity.id).startswith("-"):
                 return cls(seed, entity)
 

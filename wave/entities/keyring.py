@@ -12,10 +12,20 @@ from wave.codec import dearmour
 from wave.entities import keys, secret
 from wave.entities.entity import Entity, EntitySecret
 from wave.entities.object import from_text
-from wave.errors import AlreadyExists, BadArmour, Malformed, MissingFile, SecretFileMode, StateUnwritable, TooLarge
+from wave.errors import (
+    AlreadyExists,
+    BadArmour,
+    BadName,
+    Malformed,
+    MissingFile,
+    SecretFileCorrupt,
+    SecretFileMode,
+    StateUnwritable,
+    TooLarge,
+)
 from wave.limits import LIMITS
 
-SECRET_SUFFIX: Final = ".ent"
+SECRET_SUFFIX: Final = ".ent"  # noqa: S105 - a file name
 PUBLIC_SUFFIX: Final = ".pub"
 _PRIVATE: Final = 0o600
 _PUBLIC: Final = 0o644
@@ -27,7 +37,7 @@ def write_file(path: Path, data: bytes, *, mode: int = _PUBLIC, replace: bool = 
 
     Raises :class:`AlreadyExists` unless ``replace``, and :class:`StateUnwritable` with nothing left behind.
     """
-    temporary: Path | None = None
+    temporary = created = None
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         temporary = Path(name)
@@ -40,17 +50,23 @@ def write_file(path: Path, data: bytes, *, mode: int = _PUBLIC, replace: bool = 
             temporary.replace(path)
         else:
             os.link(temporary, path)
+            created = path
         _sync_directory(path.parent)
     except FileExistsError:
         raise AlreadyExists(f"{path} exists already", hint="choose another name; nothing was overwritten") from None
     except FileNotFoundError:
         raise MissingFile(f"there is no directory {path.parent}", hint="create it first") from None
     except OSError as error:
+        _remove(created)
         raise StateUnwritable(f"cannot write {path}: {error.strerror}") from None
     finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _remove(path: Path | None) -> None:
+    if path is not None:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _sync_directory(path: Path) -> None:
@@ -100,7 +116,10 @@ def read_secret(path: Path, ask: Callable[[], str]) -> EntitySecret:
 
     Raises :class:`MissingFile`, :class:`SecretFileMode`, :class:`SecretFileCorrupt`, :class:`BadPassphrase`.
     """
-    data = read_text(path)
+    try:
+        data = read_text(path)
+    except BadArmour as error:
+        raise SecretFileCorrupt(error.message) from None
     if path.stat().st_mode & _OTHERS:
         raise SecretFileMode(f"others on this machine can read {path}", hint=f"run: chmod 600 {path}")
     return secret.from_text(data, ask)
@@ -124,6 +143,11 @@ def read_entity(path: Path) -> Entity:
     return entity
 
 
+def _is_stem(name: str) -> bool:
+    """Tell whether ``name`` stays within its directory."""
+    return name.isprintable() and "/" not in name and name[:1] not in ("", ".")
+
+
 class Keyring:
     """A directory of entity files; each is known by its file's stem."""
 
@@ -132,7 +156,9 @@ class Keyring:
         self.directory = directory
 
     def add(self, name: str, entity: Entity) -> None:
-        """Keep an entity's public part under a local name; :class:`AlreadyExists` when the name is in use."""
+        """Keep an entity's public part under a local name; :class:`BadName`, :class:`AlreadyExists`."""
+        if not _is_stem(name):
+            raise BadName(f"{name[:80]!r} cannot be a file's name", hint="leave '/' out, and do not begin with '.'")
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -141,7 +167,7 @@ class Keyring:
 
     def find(self, name: str) -> Path | None:
         """Return the file of a local name, the secret one if both are there."""
-        for suffix in (SECRET_SUFFIX, PUBLIC_SUFFIX):
+        for suffix in (SECRET_SUFFIX, PUBLIC_SUFFIX) if _is_stem(name) else ():
             path = self.directory / f"{name}{suffix}"
             if path.is_file():
                 return path

@@ -7,6 +7,7 @@ with them (RFC 8032 §5.1.7 leaves both to the verifier), which is why there is 
 from dataclasses import dataclass
 
 from nacl.bindings import (
+    crypto_aead_xchacha20poly1305_ietf_ABYTES,
     crypto_aead_xchacha20poly1305_ietf_decrypt,
     crypto_aead_xchacha20poly1305_ietf_encrypt,
     crypto_scalarmult_base,
@@ -57,8 +58,8 @@ def verify(public: bytes, message: bytes, signature: bytes) -> None:
 
 def derive(seed: bytes, purpose: bytes) -> bytes:
     """Return 32 bytes derived from ``seed`` for one purpose (HKDF-SHA256, RFC 5869, empty salt)."""
-    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415 - not needed to verify, and slow to load
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
+    from cryptography.hazmat.primitives.hashes import SHA256
+    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(seed)
 
@@ -85,6 +86,8 @@ def lock(secret: bytes, passphrase: str, *, salt: bytes, nonce: bytes, cost: Cos
 def unlock(box: bytes, passphrase: str, *, salt: bytes, nonce: bytes, cost: Cost, bound_to: bytes) -> bytes:
     """Return what :func:`lock` encrypted; :class:`BadPassphrase` when the passphrase or any of the rest differs."""
     key = _stretch(passphrase, salt, cost)
+    if len(box) < crypto_aead_xchacha20poly1305_ietf_ABYTES:
+        raise SecretFileCorrupt("the locked seed is cut short")
     try:
         return crypto_aead_xchacha20poly1305_ietf_decrypt(box, bound_to, nonce, key)
     except CryptoError:
@@ -92,7 +95,7 @@ def unlock(box: bytes, passphrase: str, *, salt: bytes, nonce: bytes, cost: Cost
 
 
 def _stretch(passphrase: str, salt: bytes, cost: Cost) -> bytes:
-    from nacl.pwhash import argon2id  # noqa: PLC0415 - only secret files with a passphrase need it
+    from nacl.pwhash import argon2id
 
     within = (
         LEAST_COSTLY.passes <= cost.passes <= MOST_COSTLY.passes
@@ -100,4 +103,6 @@ def _stretch(passphrase: str, salt: bytes, cost: Cost) -> bytes:
     )
     if not within or len(salt) != SALT_BYTES:
         raise SecretFileCorrupt("the secret file asks for an Argon2id cost out of bounds")
-    return argon2id.kdf(32, passphrase.encode(), salt, opslimit=cost.passes, memlimit=cost.memory)
+    return argon2id.kdf(
+        32, passphrase.encode("utf-8", "surrogatepass"), salt, opslimit=cost.passes, memlimit=cost.memory
+    )

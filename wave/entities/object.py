@@ -33,8 +33,12 @@ class SignedObject(Record, frozen=True):
         return sha256(signing_input(self.kind, self.body))
 
     def to_bytes(self) -> bytes:
-        """Return the canonical bytes of the object."""
-        return encode_value((self.kind, self.body, self.signature))
+        """Return the canonical bytes of the object; :class:`TooLarge` when no reader would take them."""
+        data = encode_value((self.kind, self.body, self.signature))
+        bound = LIMITS.message_bytes if self.kind == MESSAGE else LIMITS.object_bytes
+        if len(data) > bound:
+            raise TooLarge(f"an object of {len(data)} bytes; at most {bound} are accepted")
+        return data
 
     def to_text(self) -> str:
         """Return the object as text armour."""

@@ -6,7 +6,17 @@ from typing import Final
 from wave.codec import Value, armour, dearmour, decode, encode
 from wave.entities import keys
 from wave.entities.entity import Entity, EntitySecret
-from wave.errors import BadArmour, BadPassphrase, Malformed, SecretFileCorrupt, UnknownVersion, WrongKind
+from wave.errors import (
+    BadArmour,
+    BadPassphrase,
+    BadSignature,
+    BadTime,
+    Malformed,
+    SecretFileCorrupt,
+    TooLarge,
+    UnknownVersion,
+    WrongKind,
+)
 
 LABEL: Final = "SECRET ENTITY"
 _VERSION: Final = 1
@@ -45,9 +55,7 @@ def from_text(text: str, ask: Callable[[], str]) -> EntitySecret:
     if lock is None:
         return _joined(box, entity)
     salt, nonce, passes, memory = lock
-    seed = keys.unlock(
-        box, ask(), salt=salt, nonce=nonce, cost=keys.Cost(passes, memory), bound_to=entity.to_bytes()
-    )
+    seed = keys.unlock(box, ask(), salt=salt, nonce=nonce, cost=keys.Cost(passes, memory), bound_to=entity.to_bytes())
     return _joined(seed, entity)
 
 
@@ -68,21 +76,29 @@ def _parse(text: str) -> tuple[Entity, tuple[bytes, bytes, int, int] | None, byt
             hint="name the .ent file, not the .pub file cut from it",
         )
     try:
-        value = decode(data)
-        if isinstance(value, tuple) and value and value[0] != _VERSION:
-            raise UnknownVersion(f"a secret file of version {value[0]!r}")
-        if not isinstance(value, tuple) or len(value) != _PARTS:
-            raise SecretFileCorrupt("this secret file does not hold what it should")
-        _, public, lock, box = value
-        if not isinstance(public, bytes) or not isinstance(box, bytes):
-            raise SecretFileCorrupt("this secret file does not hold what it should")
-        entity = Entity.from_bytes(public)
+        entity, lock, box = _contents(decode(data))
         entity.check()
-        return entity, _lock_of(lock), box
-    except Malformed as error:
-        if isinstance(error, UnknownVersion):
-            raise
+    except UnknownVersion:
+        raise
+    except (Malformed, TooLarge, BadTime, BadSignature) as error:
         raise SecretFileCorrupt(f"this secret file does not hold what it should: {error.message}") from None
+    return entity, lock, box
+
+
+def _contents(value: Value) -> tuple[Entity, tuple[bytes, bytes, int, int] | None, bytes]:
+    if not isinstance(value, tuple) or not value:
+        raise SecretFileCorrupt("this secret file does not hold what it should")
+    if value[0] != _VERSION:
+        raise UnknownVersion(f"a secret file of version {value[0]!r}")
+    if len(value) != _PARTS or not isinstance(value[1], bytes) or not isinstance(value[3], bytes):
+        raise SecretFileCorrupt("this secret file does not hold what it should")
+    return Entity.from_bytes(value[1]), _lock_of(value[2]), value[3]
+
+
+def _count(value: Value) -> int:
+    if type(value) is not int:
+        raise SecretFileCorrupt("this secret file does not say how it is locked")
+    return value
 
 
 def _lock_of(lock: Value) -> tuple[bytes, bytes, int, int] | None:
@@ -91,6 +107,5 @@ def _lock_of(lock: Value) -> tuple[bytes, bytes, int, int] | None:
     if isinstance(lock, tuple) and len(lock) == _LOCK_PARTS:
         salt, nonce, passes, memory = lock
         if isinstance(salt, bytes) and isinstance(nonce, bytes) and len(nonce) == keys.NONCE_BYTES:
-            if type(passes) is int and type(memory) is int:
-                return salt, nonce, passes, memory
+            return salt, nonce, _count(passes), _count(memory)
     raise SecretFileCorrupt("this secret file does not say how it is locked")

@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from wave.codec import ConditionArguments, Record
 from wave.errors import BadCondition, ConditionFailed, ConditionMissing, ConditionUnknown
+from wave.limits import LIMITS
 from wave.times import parse_duration
 
 Number: TypeAlias = int | float | Decimal
@@ -25,9 +26,11 @@ RATE: Final = "rate"
 
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _DAY_MINUTES: Final = 24 * 60
+_LAST_DAY: Final = LIMITS.latest_time - 3 * 86_400  # windows run on into the next day, elsewhere
 _ALL_DAYS: Final = 0b111_1111
 
 _DECIMAL = re.compile(r"(?!-0$)-?(0|[1-9][0-9]{0,14})(\.[0-9]{0,8}[1-9])?")
+_COUNT = re.compile(r"[1-9][0-9]{0,9}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _WINDOW = re.compile(r"([a-z]{3})(?:-([a-z]{3}))? ([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2})")
 _ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,2}")
@@ -50,12 +53,12 @@ class Condition(Record, frozen=True):
             if self.kind == TIME:
                 return f"when {_when_text(self)}"
             if self.kind == VALUE:
-                name, low, high = self.arguments
+                name, low, high = _value_parts(self)
                 return f"where {name} {low or ''}..{high or ''}"
             if self.kind == RATE:
-                count, seconds = self.arguments
+                count, seconds = _rate_parts(self)
                 return f"rate {count}/{seconds}s"
-        except (ValueError, TypeError, BadCondition):
+        except ConditionUnknown:
             pass
         return f"{self.kind} {self.arguments!r}"
 
@@ -82,7 +85,7 @@ def _parse_window(text: str) -> tuple[int, int, int]:
         day = (day + 1) % len(DAYS)
         mask |= 1 << day
     start, end = int(match[3]) * 60 + int(match[4]), int(match[5]) * 60 + int(match[6])
-    if int(match[4]) > 59 or int(match[6]) > 59 or start >= _DAY_MINUTES or end > _DAY_MINUTES or start == end:  # noqa: PLR2004 - minutes
+    if int(match[4]) > 59 or int(match[6]) > 59 or start >= _DAY_MINUTES or end > _DAY_MINUTES or start == end:
         raise BadCondition(f"{text!r} holds an impossible time of day", hint=hint)
     return mask, start, end
 
@@ -105,7 +108,7 @@ def where(text: str) -> Condition:
 def rate(text: str) -> Condition:
     """Return the ``rate`` condition in text such as ``10/60s``: so many per so many seconds."""
     count, _, span = text.strip().partition("/")
-    if not (count.isascii() and count.isdigit() and 0 < int(count[:12]) < 2**31):
+    if not _COUNT.fullmatch(count) or int(count) >= 2**31:
         raise BadCondition(f"{text!r} is not a rate", hint="write it as 10/60s")
     return Condition(RATE, (int(count), parse_duration(span)))
 
@@ -127,25 +130,25 @@ def check(condition: Condition, now: int, context: Context) -> int | None:
 
 
 def _check_value(condition: Condition, context: Context) -> None:
-    match condition.arguments:
-        case (str(name), (None | str()) as low, (None | str()) as high) if _bounds_ok(low, high):
-            pass
-        case _:
-            raise ConditionUnknown("a value condition that cannot be read")
+    name, low, high = _value_parts(condition)
     given = context.get(name)
     if given is None:
         raise ConditionMissing(f"the grant bounds {name}, and the request does not say what {name} is")
     if isinstance(given, bool) or not isinstance(given, int | float | Decimal):
         raise ConditionFailed(f"{name} is not a number")
-    number = Decimal(str(given))
+    number = Decimal(str(given)) if isinstance(given, float) else Decimal(given)
     if not number.is_finite():
         raise ConditionFailed(f"{name} is not a finite number")
     if (low is not None and number < Decimal(low)) or (high is not None and number > Decimal(high)):
-        raise ConditionFailed(f"{name} is {given}, and the grant allows {low or ''}..{high or ''}")
+        raise ConditionFailed(f"{name} is {number:.17g}, and the grant allows {low or ''}..{high or ''}")
 
 
-def _bounds_ok(low: str | None, high: str | None) -> bool:
-    return all(bound is None or _DECIMAL.fullmatch(bound) for bound in (low, high))
+def _value_parts(condition: Condition) -> tuple[str, str | None, str | None]:
+    match condition.arguments:
+        case (str(name), (None | str()) as low, (None | str()) as high) if _NAME.fullmatch(name):
+            if all(bound is None or _DECIMAL.fullmatch(bound) for bound in (low, high)):
+                return name, low, high
+    raise ConditionUnknown("a value condition that cannot be read")
 
 
 def _rate_parts(condition: Condition) -> tuple[int, int]:
@@ -166,28 +169,32 @@ def _zone(name: str) -> ZoneInfo | None:
         return None
 
 
-def _windows(condition: Condition) -> Iterator[tuple[int, int, int]]:
-    numbers = condition.arguments[1:]
-    if not numbers or len(numbers) % 3:
-        raise BadCondition("a time condition that cannot be read")
-    for start in range(0, len(numbers), 3):
-        mask, first, end = numbers[start : start + 3]
-        if not (isinstance(mask, int) and isinstance(first, int) and isinstance(end, int)):
-            raise BadCondition("a time condition that cannot be read")
-        if not (0 < mask <= _ALL_DAYS and 0 <= first < _DAY_MINUTES and 0 <= end <= _DAY_MINUTES and first != end):
-            raise BadCondition("a time condition that cannot be read")
-        yield mask, first, end
-
-
-def _check_time(condition: Condition, now: int) -> int:
+def _zone_of(condition: Condition) -> ZoneInfo:
     name = condition.arguments[0] if condition.arguments else None
     zone = _zone(name) if isinstance(name, str) else None
     if zone is None:
         raise ConditionUnknown(f"the time zone {name!r} is not known here")
-    try:
-        windows = list(_windows(condition))
-    except BadCondition as error:
-        raise ConditionUnknown(error.message) from None
+    return zone
+
+
+def _windows(condition: Condition) -> Iterator[tuple[int, int, int]]:
+    numbers = condition.arguments[1:]
+    if not numbers or len(numbers) % 3:
+        raise ConditionUnknown("a time condition that cannot be read")
+    for start in range(0, len(numbers), 3):
+        mask, first, end = numbers[start : start + 3]
+        if not (isinstance(mask, int) and isinstance(first, int) and isinstance(end, int)):
+            raise ConditionUnknown("a time condition that cannot be read")
+        if not (0 < mask <= _ALL_DAYS and 0 <= first < _DAY_MINUTES and 0 <= end <= _DAY_MINUTES and first != end):
+            raise ConditionUnknown("a time condition that cannot be read")
+        yield mask, first, end
+
+
+def _check_time(condition: Condition, now: int) -> int:
+    zone = _zone_of(condition)
+    windows = list(_windows(condition))
+    if not 0 <= now <= _LAST_DAY:
+        raise ConditionFailed("the calendar ends before this time")
     today = datetime.fromtimestamp(now, zone).date()
     for mask, first, end in windows:
         for day in (today - timedelta(days=1), today):
@@ -213,4 +220,4 @@ def _when_text(condition: Condition) -> str:
         run = len(days) > 1 and DAYS.index(days[-1]) - DAYS.index(days[0]) == len(days) - 1
         named = f"{days[0]}-{days[-1]}" if run else "+".join(days)
         windows.append(f"{named} {first // 60:02}:{first % 60:02}-{end // 60:02}:{end % 60:02}")
-    return f"{', '.join(windows)} {condition.arguments[0]}"
+    return f"{', '.join(windows)} {_zone_of(condition)}"

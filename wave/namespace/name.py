@@ -49,9 +49,7 @@ class Name:
         self.id = sha256(signing_input(NAME, body))
 
     @classmethod
-    def create(
-        cls, giver: EntitySecret, *, label: str, target: bytes, created: int, expires: int
-    ) -> Self:
+    def create(cls, giver: EntitySecret, *, label: str, target: bytes, created: int, expires: int) -> Self:
         """Return a declaration signed by ``giver``; :class:`BadName`, :class:`BadTime`."""
         if created >= expires:
             raise BadTime("a name must expire after it begins")

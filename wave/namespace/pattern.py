@@ -68,7 +68,7 @@ class Pattern(str):
     @property
     def is_resource(self) -> bool:
         """True when the pattern has no wildcard and so names one resource."""
-        head, tail = _cells(self)
+        head, tail, _ = _cells(self)
         return tail is None and ONE not in head
 
 
@@ -108,7 +108,8 @@ def _all_cover(grant: tuple[str, ...], want: tuple[str, ...]) -> bool:
 def intersect(a: str, b: str) -> tuple[Pattern, ...]:
     """Return patterns whose union matches exactly the resources that both match; none when there is none.
 
-    "Exactly" is among resources of at most ``LIMITS.cells_per_pattern`` cells, which are all that can be asked about.
+    "Exactly" is among resources within ``LIMITS.cells_per_pattern`` and ``LIMITS.pattern_bytes``: no others can be
+    asked about.
     """
     first, second = _cells(a), _cells(b)
     longest = _longest(first, second)
@@ -118,14 +119,15 @@ def intersect(a: str, b: str) -> tuple[Pattern, ...]:
     both_open = first.tail is not None and second.tail is not None
     if both_open and head is not None and tail is not None:
         cells = (*head, ANY, *tail[::-1])
-        if len(cells) <= LIMITS.cells_per_pattern:
-            found.append("/".join(cells))
+        text = "/".join(cells)
+        if len(cells) <= LIMITS.cells_per_pattern and len(text) <= LIMITS.pattern_bytes:
+            found.append(text)
             longest = len(cells) - 2
     for length in range(longest, max(first.fewest, second.fewest) - 1, -1):
         cells_here = _meet(_at_length(first, length), _at_length(second, length))
         if cells_here is not None:
             text = "/".join(cells_here)
-            if not any(covers(pattern, text) for pattern in found):
+            if len(text) <= LIMITS.pattern_bytes and not any(covers(pattern, text) for pattern in found):
                 found.append(text)
     return tuple(Pattern(text) for text in found)
 

@@ -1,0 +1,263 @@
+"""The search against brute force: on small graphs with cycles, every walk of up to six DoTs is tried by the rules."""
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from wave.dots import rules
+from wave.dots.dot import Dot
+from wave.dots.facts import Facts
+from wave.dots.request import Request, Statement
+from wave.dots.search import Graph, find_path, find_proof, holders, holdings
+from wave.dots.verify import verify
+from wave.entities.entity import EVERYBODY, EntitySecret
+from wave.errors import ConditionFailed, ConditionMissing, NoProof, Refused
+from wave.namespace import condition
+from wave.namespace.grant import Right, right
+from wave.namespace.pattern import Pattern, covers
+
+NOW = 1_000_000
+LONGEST = 6
+DRAW = random.Random(20).randbytes
+CAST = [EntitySecret.create(DRAW, created=0, expires=2 * NOW) for _ in range(6)]
+EXPIRED = EntitySecret.create(DRAW, created=0, expires=NOW)
+PEOPLE = [*CAST, EXPIRED]
+NAMESPACE, OTHER = CAST[0], CAST[5]
+RIGHTS = (
+    right(("publish",), "*"),
+    right(("publish", "subscribe"), "*"),
+    right(("publish",), "a/*"),
+    right(("publish",), "*/b"),
+    right(("publish",), "+/b"),
+    right(("subscribe",), "*"),
+    right(("publish",), "*", permission_set=OTHER.id),
+    right(("publish",), "*", (condition.where("x 1..5"),)),
+    right(("publish",), "*", (condition.where("y 1.."), condition.rate("3/60s"))),
+    right(("publish",), "a/b", (condition.when("mon 00:00-24:00 UTC"),)),  # NOW is a Monday
+    right(("publish",), "*", (condition.when("tue 00:00-24:00 UTC"),)),
+)
+STATEMENTS = (
+    Statement("publish", Pattern("a/b")),
+    Statement("publish", Pattern("a/*")),
+    Statement("publish", Pattern("*")),
+    Statement("subscribe", Pattern("c")),
+    Statement("publish", Pattern("a/b"), OTHER.id),
+)
+
+
+@lru_cache(maxsize=None)
+def dot(giver: int, receiver: int | None, rights: tuple[int, ...], hops: int, expires: int, namespace: int = 0) -> Dot:
+    return Dot.create(
+        PEOPLE[giver],
+        receiver=EVERYBODY if receiver is None else PEOPLE[receiver].id,
+        namespace=PEOPLE[namespace].id,
+        grants=tuple(RIGHTS[index] for index in rights),
+        created=0,
+        expires=expires,
+        indirections=0 if receiver is None else hops,
+    )
+
+
+@dataclass
+class World:
+    dots: list[Dot]
+    facts: Facts
+    subject: bytes
+    context: dict[str, int]
+
+
+@st.composite
+def worlds(draw: Callable[[st.SearchStrategy[Any]], Any], *, conditions: bool = True) -> World:
+    people = draw(st.integers(3, len(PEOPLE)))
+    choices = st.integers(0, len(RIGHTS) - 1 if conditions else 5)
+
+    def one(giver: int, receiver: int | None, *, wide: bool) -> Dot:
+        rights = {0} if wide else draw(st.sets(choices, min_size=1, max_size=2))
+        expires = 2 * NOW if wide else draw(st.sampled_from([NOW, NOW + 1, 2 * NOW, 2 * NOW]))
+        namespace = 0 if wide else draw(st.sampled_from([0] * 9 + [1]))
+        return dot(giver, receiver, tuple(sorted(rights)), draw(st.integers(0, 5)), expires, namespace)
+
+    dots = []
+    spine = draw(st.permutations(range(1, people)))[: draw(st.integers(0, people - 1))]
+    for giver, receiver in zip([0, *spine], spine, strict=False):
+        dots.append(one(giver, receiver, wide=draw(st.integers(0, 3)) > 0))
+    for _ in range(draw(st.integers(0, 10))):
+        giver = draw(st.integers(0, people - 1))
+        receiver = draw(st.sampled_from([None, *(index for index in range(people) if index != giver)]))
+        dots.append(one(giver, receiver, wide=False))
+    revocable = [dot.commitments for dot in dots] + [person.entity.commitments for person in PEOPLE]
+    revoked = draw(st.lists(st.tuples(st.sampled_from(revocable), st.sampled_from([5, 6])), max_size=2))
+    unknown = draw(st.sampled_from([None] * 6 + list(range(len(PEOPLE)))))
+    return World(
+        draw(st.permutations(list(dict.fromkeys(dots)))),
+        Facts(
+            height=5,
+            block_hash=bytes(32),
+            time=NOW,
+            revocations={commitments[0]: height for commitments, height in revoked},
+            entities={person.id: person.entity for index, person in enumerate(PEOPLE) if index != unknown},
+        ),
+        PEOPLE[draw(st.integers(0, people - 1))].id,
+        draw(st.fixed_dictionaries({}, optional={"x": st.sampled_from([0, 3]), "y": st.sampled_from([0, 3])})),
+    )
+
+
+def walks(dots: list[Dot], namespace: bytes, before: tuple[Dot, ...] = ()) -> Iterator[tuple[Dot, ...]]:
+    """Yield every walk of one to LONGEST DoTs that begins at the namespace, through everything and in circles."""
+    end = before[-1].receiver if before else namespace
+    for dot in dots:
+        if dot.giver == end:
+            walk = (*before, dot)
+            yield walk
+            if len(walk) < LONGEST:
+                yield from walks(dots, namespace, walk)
+
+
+def holds(walk: tuple[Dot, ...], request: Request, facts: Facts, *, doubts: bool) -> bool:
+    """Ask the verdict's own rules, all but the signatures."""
+    try:
+        rules.follows(walk, request)
+        rules.within_hops(walk)
+        for dot in walk:
+            rights = rules.rights_over(dot, request.statements[0])
+            if not any(may_hold(right, request, doubts=doubts) for right in rights):
+                return False
+            rules.dot_alive(dot, facts, NOW)
+            rules.entity_alive(rules.record_of(dot.giver, {}, facts), facts, NOW)
+        if dot.receiver != EVERYBODY:
+            rules.entity_alive(rules.record_of(dot.receiver, {}, facts), facts, NOW)
+    except Refused:
+        return False
+    return True
+
+
+def may_hold(right: Right, request: Request, *, doubts: bool) -> bool:
+    missing = 0
+    for one in right.conditions:
+        try:
+            condition.check(one, NOW, request.context)
+        except ConditionMissing:
+            missing += 1
+        except ConditionFailed:
+            return False
+    return doubts or not missing
+
+
+def shortest(world: World, request: Request, *, doubts: bool) -> int | None:
+    if request.subject == request.namespace:
+        return 0
+    lengths = [
+        len(walk)
+        for walk in walks(world.dots, request.namespace)
+        if walk[-1].receiver in (request.subject, EVERYBODY) and holds(walk, request, world.facts, doubts=doubts)
+    ]
+    return min(lengths, default=None)
+
+
+@settings(max_examples=400, deadline=None)
+@given(worlds(), st.sampled_from(STATEMENTS))
+def test_a_path_is_found_exactly_when_there_is_one_and_is_a_shortest(world: World, statement: Statement) -> None:
+    request = Request(world.subject, NAMESPACE.id, (statement,), world.context)
+    graph = Graph(world.dots)
+    for doubts in (False, True):
+        length = shortest(world, request, doubts=doubts)
+        if length is not None:
+            break
+    try:
+        path = find_path(
+            graph,
+            statement,
+            subject=request.subject,
+            namespace=request.namespace,
+            facts=world.facts,
+            now=NOW,
+            context=request.context,
+        )
+    except Refused:
+        if request.subject != request.namespace:
+            assert length is None
+        return
+    event(f"length {length}, {'in doubt' if doubts else 'for certain'}")
+    assert len(path) == length
+    proof = find_proof(graph, request, world.facts, now=NOW)
+    if doubts:
+        with pytest.raises(ConditionMissing):
+            verify(proof, request, world.facts, now=NOW)
+    else:
+        assert verify(proof.to_bytes(), request, world.facts, now=NOW).paths == (path,)
+        recordless = Facts(5, bytes(32), NOW, world.facts.revocations)
+        assert verify(proof.to_bytes(), request, recordless, now=NOW).paths == (path,)
+
+
+@settings(max_examples=200, deadline=None)
+@given(worlds(), st.sampled_from(STATEMENTS))
+def test_holders_are_all_who_have_a_path_and_hand_on_as_far_as_any_lets_them(world: World, wanted: Statement) -> None:
+    best: dict[bytes, int] = {}
+    for walk in walks(world.dots, NAMESPACE.id):
+        end = walk[-1].receiver
+        if end != NAMESPACE.id and holds(walk, Request(end, NAMESPACE.id, (wanted,)), world.facts, doubts=True):
+            best[end] = max(best.get(end, 0), slack(walk))
+    found = holders(Graph(world.dots), wanted, NAMESPACE.id, world.facts, NOW)
+    assert {end: holding.hops_left for end, holding in found.items()} == best
+    for end, holding in found.items():
+        request = Request(end, NAMESPACE.id, (wanted,))
+        assert holds(holding.path, request, world.facts, doubts=True)
+        assert slack(holding.path) == holding.hops_left
+
+
+def slack(walk: tuple[Dot, ...]) -> int:
+    return min(dot.indirections - (len(walk) - 1 - place) for place, dot in enumerate(walk))
+
+
+@settings(max_examples=200, deadline=None)
+@given(worlds())
+def test_holdings_say_yes_to_exactly_what_some_path_gives(world: World) -> None:
+    held = holdings(Graph(world.dots), world.subject, world.facts, NOW)
+    assert held.complete
+    for statement in STATEMENTS:
+        for namespace in (NAMESPACE.id, PEOPLE[1].id):
+            request = Request(world.subject, namespace, (statement,))
+            expected = shortest(world, request, doubts=True) is not None and world.subject != namespace
+            assert expected == any(
+                one.namespace == namespace
+                and one.permission_set == statement.permission_set
+                and one.permission == statement.permission
+                and covers(one.pattern, statement.pattern)
+                for one in held.rights
+            )
+
+
+@settings(max_examples=100, deadline=None)
+@given(worlds(conditions=False))
+def test_every_holding_has_a_path_that_gives_its_hops_and_lasts_as_long(world: World) -> None:
+    for one in holdings(Graph(world.dots), world.subject, world.facts, NOW).rights:
+        statement = Statement(one.permission, one.pattern, one.permission_set)
+        request = Request(world.subject, one.namespace, (statement,))
+        lasting = [
+            walk
+            for walk in walks(world.dots, one.namespace)
+            if walk[-1].receiver in (world.subject, EVERYBODY)
+            and slack(walk) == one.hops_left
+            and holds(walk, request, world.facts, doubts=True)
+        ]
+        assert one.until in {
+            min(
+                *(dot.expires for dot in walk),
+                *(world.facts.entities[dot.giver].expires for dot in walk),
+                *(world.facts.entities[end].expires for end in {walk[-1].receiver} - {EVERYBODY}),
+            )
+            for walk in lasting
+        }
+
+
+def test_no_path_through_the_middle_of_everybody() -> None:
+    graph = Graph([dot(0, None, (0,), 0, 2 * NOW), dot(1, 2, (5,), 0, 2 * NOW)])
+    facts = Facts(5, bytes(32), NOW, {}, {person.id: person.entity for person in PEOPLE})
+    with pytest.raises(NoProof):
+        find_path(graph, STATEMENTS[3], subject=PEOPLE[2].id, namespace=NAMESPACE.id, facts=facts, now=NOW)

@@ -1,0 +1,455 @@
+"""The engine: what the agent does, as plain calls on one thread. The daemon serves it; a one-shot command owns one."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+
+from wave import __version__
+from wave.agent import wire
+from wave.agent.knowledge import Knowledge, parse
+from wave.agent.settings import EMBEDDED, Settings
+from wave.agent.store import Store
+from wave.agent.views import edge, holding_view, path_ids, state_of
+from wave.chain.follower import Follower
+from wave.codec import id_text, parse_id
+from wave.dots import search
+from wave.dots.explain import Explanation, explain
+from wave.dots.facts import Facts
+from wave.dots.proof import Proof
+from wave.dots.request import Request, Statement
+from wave.dots.rules import facts_fresh
+from wave.dots.verify import verify
+from wave.entities.entity import EVERYBODY, Entity
+from wave.entities.object import ENTITY, decode_object
+from wave.errors import (
+    BadRequest,
+    ChainUnavailable,
+    Refused,
+    SearchExhausted,
+    StateUnwritable,
+    UnknownDecision,
+    UnknownObject,
+    WaveError,
+)
+from wave.limits import LIMITS
+
+if TYPE_CHECKING:
+    from wave.chain.client import Block, ChainClient
+    from wave.chain.contract import Event
+
+R = TypeVar("R")
+
+
+class LazyChain:
+    """A chain that is connected to when it is first asked: web3 and py-evm load slowly, and many acts need neither."""
+
+    def __init__(self, settings: Settings, wait: float) -> None:
+        """Remember where the chain is; a command waits ``wait`` seconds for the embedded one."""
+        self._settings = settings
+        self._wait = wait
+        self._client: ChainClient | None = None
+
+    @property
+    def client(self) -> "ChainClient":
+        """The client, connected; :class:`ChainUnavailable`, :class:`StateLocked`."""
+        if self._client is None:
+            from wave.chain.client import ChainClient
+
+            self._client = ChainClient.connect(self._settings.chain, state=self._settings.home, wait=self._wait)
+        return self._client
+
+    def head(self) -> "Block":
+        """Return the newest block."""
+        return self.client.head()
+
+    def block(self, number: int) -> "Block | None":
+        """Return a block, or None when the chain is shorter."""
+        return self.client.block(number)
+
+    def events(self, from_height: int, to_height: int) -> "list[Event]":
+        """Return what the registry said in these blocks."""
+        return self.client.events(from_height, to_height)
+
+    def close(self) -> None:
+        """Close the connection if there is one."""
+        if self._client is not None:
+            self._client.close()
+
+
+class Engine:
+    """One agent's state and everything that it can be asked. For one thread.
+
+    ``refresh_after`` is the age in seconds from which on what was last heard from the chain is asked for again.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float], wait: float, refresh_after: float) -> None:
+        """Use :meth:`open`."""
+        self.settings = settings
+        self._clock = clock
+        self._refresh_after = refresh_after
+        self._chain = LazyChain(settings, wait)
+        self._follower = Follower(self._chain, settings.home / "replica.sqlite", wait=wait)
+        try:
+            self._store = Store(settings.home / "agent.sqlite")
+        except BaseException:
+            self._follower.close()
+            raise
+        self._heard = float(self._follower.facts.time) if settings.chain == EMBEDDED else float("-inf")
+        self._known: Knowledge | None = None
+        self._generation = 0
+        self._learned = 0
+
+    @classmethod
+    def open(
+        cls,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.time,
+        wait: float = LIMITS.lock_wait,
+        refresh_after: float | None = None,
+    ) -> Self:
+        """Open the state directory, creating it for its owner alone; :class:`StateLocked`, :class:`StateUnwritable`.
+
+        By default the chain is asked before every check, except the embedded one, which cannot move while this process
+        owns its directory: there only when the facts have become stale.
+        """
+        try:
+            settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateUnwritable(f"cannot create {settings.home}: {error.strerror}") from None
+        if refresh_after is None:
+            refresh_after = LIMITS.max_staleness / 2 if settings.chain == EMBEDDED else 0.0
+        return cls(settings, clock=clock, wait=wait, refresh_after=refresh_after)
+
+    def close(self) -> None:
+        """Close everything, the chain last."""
+        self._store.close()
+        self._follower.close()
+        self._chain.close()
+
+    def __enter__(self) -> Self:
+        """Return the engine."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the engine."""
+        self.close()
+
+    def call(self, call: wire.Call[R]) -> R:
+        """Carry out a call and return its reply, or raise a :class:`WaveError`."""
+        return cast("R", _ACTS[type(call)](self, call))
+
+    # What is known -------------------------------------------------------------------------------------------------
+
+    def _now(self) -> int:
+        return int(self._clock())
+
+    def _facts(self, *, at_least: int | None = None) -> Facts:
+        """Return the newest facts that can be had, the chain asked again when that is due.
+
+        When it cannot be asked, what was heard before stands; whoever uses the facts judges whether it is fresh enough.
+        """
+        facts = self._follower.facts
+        if self._clock() - self._heard >= self._refresh_after or (at_least is not None and facts.height < at_least):
+            try:
+                facts = self._sync()
+            except ChainUnavailable:
+                if facts.height < 0:
+                    raise
+        return replace(facts, entities=self.knowledge.entities)
+
+    def _sync(self) -> Facts:
+        facts = self._follower.sync()
+        self._heard = self._clock()
+        return facts
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """Objects known here, brought up to what the follower has taken in."""
+        if self._known is None or self._generation != self._follower.generation:
+            self._generation, self._learned = self._follower.generation, 0
+            self._known = Knowledge()
+            for data in self._store.objects():
+                self._known.learn(parse(decode_object(data)), None)
+        for entry in self._follower.objects(after=self._learned):
+            self._known.learn(parse(entry.object), entry.height)
+            self._learned = entry.seq
+        return self._known
+
+    def _name(self, identity: bytes) -> str:
+        return self._names().get(id_text(identity)) or id_text(identity)[:8]
+
+    def _names(self) -> dict[str, str]:
+        """Return what entities are called here: by an alias, or by this home's own name for them, which goes first."""
+        names = {id_text(target): label for label, target in sorted(self._follower.facts.aliases.items(), reverse=True)}
+        names.update({id_text(entity.id): name for name, entity in self.settings.keyring})
+        names[id_text(EVERYBODY)] = "everybody"
+        return names
+
+    # Acts ----------------------------------------------------------------------------------------------------------
+
+    def status(self, _: wire.Status) -> wire.StatusReply:
+        """Ask the chain, and say how everything is; :class:`ChainUnavailable`."""
+        facts = self._sync()
+        known = self.knowledge
+        return wire.StatusReply(
+            version=__version__,
+            chain=self.settings.chain,
+            chain_id=self._chain.client.chain_id,
+            registry=self._chain.client.registry,
+            height=facts.height,
+            block_hash=facts.block_hash.hex(),
+            block_time=facts.time,
+            age=max(0, self._now() - facts.time),
+            counts=wire.Counts(
+                entities=len(known.entities),
+                dots=len(known.dots),
+                names=len(known.names),
+                revocations=len(facts.revocations),
+                unreadable=sum(self._follower.refused().values()),
+            ),
+            peers=0,
+            pid=os.getpid(),
+            home=str(self.settings.home),
+        )
+
+    def publish(self, call: wire.Publish) -> wire.PublishReply:
+        """Check every object, then publish or keep all of them; one that is published already costs nothing."""
+        signed = [decode_object(data) for data in call.objects]
+        known = self.knowledge
+        fresh = [Entity.from_object(one) for one in signed if one.kind == ENTITY]
+        things = [known.check(one, fresh) for one in signed]
+        if call.keep_only:
+            self._store.keep(signed)
+            for thing in things:
+                known.learn(thing, None)
+        else:
+            self._sync()
+            known = self.knowledge
+            missing = dict.fromkeys(one for one in signed if one.id not in known.heights)
+            if missing:
+                self._chain.client.publish_many([one.to_bytes() for one in missing])
+                self._sync()
+        heights = self.knowledge.heights
+        return wire.PublishReply(
+            objects=tuple(
+                wire.Published(id=id_text(one.id), kind=one.kind, height=heights.get(one.id)) for one in signed
+            )
+        )
+
+    def revoke(self, call: wire.Revoke) -> wire.HeightReply:
+        """Publish preimages and see them counted."""
+        if not all(len(preimage) == _PREIMAGE_BYTES for preimage in call.preimages) or not call.preimages:
+            raise BadRequest("a revocation is one or more preimages of 32 bytes")
+        receipt = self._chain.client.revoke(call.preimages)
+        self._sync()
+        return wire.HeightReply(height=receipt.height)
+
+    def claim(self, call: wire.Claim) -> wire.HeightReply:
+        """Take an alias; :class:`NameTaken`."""
+        receipt = self._chain.client.claim(call.label, wire.identity(call.target))
+        self._sync()
+        return wire.HeightReply(height=receipt.height)
+
+    def find_object(self, call: wire.FindObject) -> wire.ObjectReply:
+        """Find an object among the published and the kept; :class:`UnknownObject`."""
+        identity = wire.identity(call.id)
+        facts = self._facts()
+        entry = self._follower.object(identity)
+        data = entry.data if entry else self._store.object(identity)
+        if data is None:
+            raise UnknownObject(f"no object {call.id} is known here")
+        thing = parse(decode_object(data))
+        return wire.ObjectReply(
+            id=call.id,
+            kind=decode_object(data).kind,
+            data=data,
+            height=entry.height if entry else None,
+            revoked_at=facts.revoked_at(thing.fields.commitments),
+        )
+
+    def resolve(self, call: wire.Resolve) -> wire.ResolveReply:
+        """Say what a name means; :class:`NotFound`."""
+        facts = self._facts()
+        identity, by = parse_id(call.name), "id"
+        if identity is None:
+            identity, by = self.knowledge.resolve(call.name, facts, self._now())
+        record = facts.entities.get(identity)
+        return wire.ResolveReply(id=id_text(identity), by=by, record=None if record is None else record.to_bytes())
+
+    def names(self, _: wire.Names) -> wire.NamesReply:
+        """List the names known for entities."""
+        self._facts()
+        return wire.NamesReply(names=self._names())
+
+    def facts_since(self, call: wire.FactsSince) -> wire.FactsReply:
+        """Give what a checker elsewhere needs."""
+        facts = self._facts()
+        return wire.FactsReply(
+            height=facts.height,
+            block_hash=id_text(facts.block_hash),
+            time=facts.time,
+            revocations={
+                id_text(commitment): height for commitment, height in facts.revocations.items() if height > call.after
+            },
+        )
+
+    # Rights --------------------------------------------------------------------------------------------------------
+
+    def prove(self, call: wire.Prove) -> wire.ProofReply:
+        """Build a shortest proof from what is known; :class:`NoProof`. A no is logged and explained."""
+        facts, now, request = self._facts(), self._now(), call.ask.request()
+        facts_fresh(facts, now, LIMITS.max_staleness, None)
+        try:
+            proof = search.find_proof(self.knowledge.graph, request, facts, now=now)
+        except Refused as refusal:
+            explanation = self._explain(None, request, facts, now)
+            raise type(refusal)(
+                refusal.message, hint=explanation.hint or refusal.hint, decision=explanation.decision
+            ) from None
+        people = [entity.expires for entity in proof.entities.values()]
+        return wire.ProofReply(
+            id=id_text(proof.id),
+            proof=proof.to_bytes(),
+            paths=tuple(path_ids(path) for path in proof.paths),
+            until=min([dot.expires for dot in proof.dots] + people),
+        )
+
+    def verify(self, call: wire.Verify) -> wire.VerdictReply:
+        """Check a proof, log the decision, and raise it when it is a no."""
+        proof, request = Proof.from_bytes(call.proof), call.ask.request()
+        facts = self._facts(at_least=call.at_least)
+        now = self._now()
+        at = now if call.at is None else call.at
+        facts_fresh(facts, now, LIMITS.max_staleness, call.at_least)
+        if call.at is not None:
+            facts = replace(facts, time=at)  # what is known now, asked about another time
+        explanation = self._explain(proof, request, facts, at, at_least=call.at_least)
+        try:
+            grant = verify(proof, request, facts, now=at, at_least=call.at_least)
+        except WaveError as error:
+            raise type(error)(error.message, hint=error.hint, decision=explanation.decision) from None
+        return wire.VerdictReply(
+            decision=explanation.decision,
+            height=grant.height,
+            until=grant.until,
+            paths=tuple(path_ids(path) for path in grant.paths),
+            rates=tuple(str(rate.condition) for rate in grant.rates),
+        )
+
+    def why(self, call: wire.Why) -> wire.ExplanationReply:
+        """Explain a decision of the log, or what the request would be answered now."""
+        if call.decision is not None:
+            logged = self._store.decision(call.decision)
+            if logged is None:
+                raise UnknownDecision(
+                    f"decision {call.decision[:60]!r} is not in this agent's log",
+                    hint="ask the agent or device that made it",
+                )
+            return wire.decode(logged, wire.ExplanationReply)
+        if call.ask is None:
+            raise BadRequest("say a decision's id, or what is asked")
+        facts, now, request = self._facts(), self._now(), call.ask.request()
+        proof = None if call.proof is None else Proof.from_bytes(call.proof)
+        if proof is None:
+            try:
+                proof = search.find_proof(self.knowledge.graph, request, facts, now=now)
+            except Refused:
+                proof = None
+        return self._reply(self._explain(proof, request, facts, now))
+
+    def _explain(
+        self, proof: Proof | None, request: Request, facts: Facts, now: int, at_least: int | None = None
+    ) -> Explanation:
+        """Explain a decision and put it in the log. For a no it says who could give what is missing."""
+        explanation = explain(proof, request, facts, now=now, at_least=at_least)
+        if not explanation.allowed:
+            held = {one: self._givers(one, request.namespace, facts, now) for one in request.statements}
+            explanation = explain(proof, request, facts, now=now, at_least=at_least, held=held)
+        self._store.log_decision(explanation.decision, wire.encode(self._reply(explanation)))
+        return explanation
+
+    def _reply(self, explanation: Explanation) -> wire.ExplanationReply:
+        return wire.ExplanationReply(
+            decision=explanation.decision,
+            allowed=explanation.allowed,
+            code=explanation.code,
+            message=explanation.message,
+            hint=explanation.hint,
+            detail=explanation.to_json(),
+            lines=tuple(explanation.lines(self._name)),
+        )
+
+    def _givers(self, statement: Statement, namespace: bytes, facts: Facts, now: int) -> list[bytes]:
+        try:
+            found = search.holders(self.knowledge.graph, statement, namespace, facts, now)
+        except SearchExhausted:
+            return []
+        return [identity for identity, holding in found.items() if holding.hops_left > 0]
+
+    def graph(self, call: wire.Graph) -> wire.GraphReply:
+        """Draw up a namespace's delegations, dead ones too."""
+        facts, now = self._facts(), self._now()
+        known, namespace = self.knowledge, wire.identity(call.namespace)
+        dots = sorted(known.graph.dots(namespace), key=lambda dot: (dot.created, dot.id))
+        people = dict.fromkeys([namespace, *(end for dot in dots for end in (dot.giver, dot.receiver))])
+        return wire.GraphReply(
+            namespace=call.namespace,
+            nodes=tuple(
+                wire.Node(
+                    id=id_text(identity),
+                    name=self._name(identity),
+                    state=state_of(facts.entities[identity], facts, now) if identity in facts.entities else "unknown",
+                )
+                for identity in people
+            ),
+            edges=tuple(edge(dot, facts, now, known.heights.get(dot.id)) for dot in dots),
+        )
+
+    def who(self, call: wire.Who) -> wire.WhoReply:
+        """Say who may do a thing."""
+        facts, now = self._facts(), self._now()
+        facts_fresh(facts, now, LIMITS.max_staleness, None)
+        (statement,) = (
+            wire.Ask(subject=call.namespace, namespace=call.namespace, statements=(call.wanted,)).request().statements
+        )
+        found = search.holders(self.knowledge.graph, statement, wire.identity(call.namespace), facts, now)
+        return wire.WhoReply(
+            holders=tuple(
+                wire.Holder(
+                    id=id_text(identity),
+                    name=self._name(identity),
+                    hops_left=holding.hops_left,
+                    path=path_ids(holding.path),
+                )
+                for identity, holding in found.items()
+            )
+        )
+
+    def what(self, call: wire.What) -> wire.WhatReply:
+        """Say what an entity may do."""
+        facts, now = self._facts(), self._now()
+        facts_fresh(facts, now, LIMITS.max_staleness, None)
+        found = search.holdings(self.knowledge.graph, wire.identity(call.subject), facts, now)
+        return wire.WhatReply(holdings=tuple(holding_view(right) for right in found.rights), complete=found.complete)
+
+
+_PREIMAGE_BYTES: Final = 32
+_ACTS: Final[dict[type[wire.Call[Any]], Callable[[Engine, Any], Any]]] = {
+    wire.Status: Engine.status,
+    wire.Publish: Engine.publish,
+    wire.Revoke: Engine.revoke,
+    wire.Claim: Engine.claim,
+    wire.FindObject: Engine.find_object,
+    wire.Resolve: Engine.resolve,
+    wire.Names: Engine.names,
+    wire.Prove: Engine.prove,
+    wire.Verify: Engine.verify,
+    wire.Why: Engine.why,
+    wire.Graph: Engine.graph,
+    wire.Who: Engine.who,
+    wire.What: Engine.what,
+    wire.FactsSince: Engine.facts_since,
+}

@@ -1,0 +1,153 @@
+"""The daemon: the engine behind HTTP, on a Unix socket that only its owner can use, or on loopback with a token.
+
+The engine works on one thread of its own, so that calls are carried out one after the other and the server stays quick.
+"""
+
+import asyncio
+import hmac
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from wave.agent import wire
+from wave.agent.engine import Engine
+from wave.agent.settings import Settings
+from wave.chain.listen import address_of, host_name, is_local_name, listen_tcp, listen_unix, remove_socket
+from wave.entities.keyring import read_text, write_file
+from wave.errors import BadRequest, TooLarge, Unauthorized, WaveError
+from wave.limits import LIMITS
+
+_log = logging.getLogger(__name__)
+
+REFRESH_AFTER: Final = 0.1  # seconds after which the chain is asked again before a check
+_TOKEN_BYTES: Final = 32
+_ENGINE: Final = web.AppKey("engine", Engine)
+_THREAD: Final = web.AppKey("thread", ThreadPoolExecutor)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def token(settings: Settings) -> str:
+    """Return the token that callers over TCP must show, made when there is none yet; its file is its owner's alone."""
+    if not settings.token_file.exists():
+        made = secrets.token_urlsafe(_TOKEN_BYTES)
+        write_file(settings.token_file, f"{made}\n".encode(), mode=0o600)
+    return read_text(settings.token_file).strip()
+
+
+def application(engine: Engine, thread: ThreadPoolExecutor, *, demand: str | None = None) -> web.Application:
+    """Return the HTTP application over ``engine``, whose calls run on ``thread``; ``demand`` is the token over TCP."""
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            if demand is not None:
+                _check_caller(request, demand)
+            return await handler(request)
+        except WaveError as error:
+            return _problem(error)
+        except web.HTTPRequestEntityTooLarge:
+            return _problem(TooLarge(f"a call has at most {LIMITS.request_bytes} bytes"))
+        except web.HTTPException as error:
+            return _problem(BadRequest(f"{request.method} {request.path}: {error.reason}", hint="see /openapi.json"))
+        except Exception:  # noqa: BLE001 - whatever it is, the caller gets one clear error and the log the rest
+            _log.exception("a call failed: %s", request.path)
+            return _problem(WaveError("the agent failed inside; its log says more"))
+
+    app = web.Application(client_max_size=LIMITS.request_bytes, middlewares=[guard])
+    app[_ENGINE], app[_THREAD] = engine, thread
+    app.router.add_post("/v1/{call}", _answer)
+    app.router.add_get("/openapi.json", _describe)
+    app.router.add_get("/healthz", _health)
+    return app
+
+
+def _check_caller(request: web.Request, demand: str) -> None:
+    """Raise :class:`Unauthorized` unless the caller shows the token and means this machine (a web page does not)."""
+    if not is_local_name(host_name(request.headers.get("Host", ""))):
+        raise Unauthorized("the Host header does not name this machine")
+    shown = request.headers.get("Authorization", "").removeprefix("Bearer ")
+    if not hmac.compare_digest(shown.encode(), demand.encode()):
+        raise Unauthorized(
+            "this agent wants a token",
+            hint="send the text of agent.token in its WAVE_HOME as 'Authorization: Bearer …'",
+        )
+
+
+async def _answer(request: web.Request) -> web.Response:
+    if request.content_type != "application/json":
+        raise BadRequest("the content type is application/json")
+    call = wire.decode_call(request.match_info["call"], await request.read())
+    engine, thread = request.app[_ENGINE], request.app[_THREAD]
+    reply = await asyncio.get_running_loop().run_in_executor(thread, engine.call, call)
+    return web.Response(body=wire.encode(reply), content_type="application/json")
+
+
+async def _describe(_: web.Request) -> web.Response:
+    return web.Response(body=wire.encode(wire.openapi()), content_type="application/json")
+
+
+async def _health(_: web.Request) -> web.Response:
+    return web.Response(text="ok\n")
+
+
+def _problem(error: WaveError) -> web.Response:
+    return web.Response(
+        status=error.http_status, body=wire.encode(error.problem()), content_type="application/problem+json"
+    )
+
+
+@asynccontextmanager
+async def serving(settings: Settings, *, port: int | None = None) -> AsyncIterator[str]:
+    """Serve the agent of ``settings`` on its socket, or with ``port`` (0: any free one) on loopback; give its address.
+
+    Raises :class:`StateLocked` when another process owns the state directory, :class:`PortInUse` when the address is
+    taken, and whatever :meth:`Engine.open` raises.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="engine") as thread:
+        loop = asyncio.get_running_loop()
+        engine = await loop.run_in_executor(
+            thread, lambda: Engine.open(settings, wait=0.0, refresh_after=REFRESH_AFTER)
+        )
+        try:
+            demand = None if port is None else token(settings)
+            listener = _listen(settings, port)
+            runner = web.AppRunner(application(engine, thread, demand=demand), access_log=None, shutdown_timeout=2.0)
+            await runner.setup()
+            try:
+                await web.SockSite(runner, listener).start()
+                yield str(settings.socket) if port is None else address_of(listener)
+            finally:
+                await runner.cleanup()
+                if port is None:
+                    remove_socket(settings.socket)
+        finally:
+            await loop.run_in_executor(thread, engine.close)
+
+
+def _listen(settings: Settings, port: int | None) -> socket.socket:
+    return listen_unix(settings.socket) if port is None else listen_tcp("127.0.0.1", port)
+
+
+def run(settings: Settings, *, port: int | None = None, ready: Callable[[str], None] = lambda _: None) -> None:
+    """Serve until SIGINT or SIGTERM; call ``ready`` with the address once it answers."""
+    os.umask(0o077)
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        async with serving(settings, port=port) as address:
+            ready(address)
+            await stop.wait()
+
+    asyncio.run(main())
