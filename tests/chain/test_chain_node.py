@@ -18,6 +18,8 @@ from wave.codec import sha256
 from wave.errors import ChainUnavailable, StateLocked, StateUnwritable
 from wave.limits import LIMITS
 
+ROOT = Path(__file__).parents[2]
+
 
 def test_every_embedded_chain_begins_with_the_same_two_blocks(tmp_path: Path) -> None:
     hashes = []
@@ -259,12 +261,11 @@ else:
 
 def _open_elsewhere(path: Path, *arguments: str) -> str:
     run = [sys.executable, "-c", _OPEN, str(path), *arguments]
-    return subprocess.run(run, capture_output=True, text=True, check=True, timeout=60).stdout
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    return subprocess.run(run, capture_output=True, text=True, check=True, timeout=60, env=environment).stdout
 
 
 def test_a_directory_that_one_may_only_read_is_unwritable(tmp_path: Path) -> None:
-    from wave.chain.disk import FileLock
-
     for directory in reversed(tmp_path.parents[:-2]):  # pytest keeps its directories from other users
         if directory.name.startswith("pytest-"):
             directory.chmod(0o755)
@@ -273,7 +274,6 @@ def test_a_directory_that_one_may_only_read_is_unwritable(tmp_path: Path) -> Non
     for file in (tmp_path / "chain").iterdir():
         file.chmod(0o444)
     (tmp_path / "chain").chmod(0o555)
-    FileLock(tmp_path / "probe").close()
     assert _open_elsewhere(tmp_path / "chain", "as nobody").startswith("state.unwritable")
 
 

@@ -225,7 +225,7 @@ def test_a_request_that_is_none_gets_its_number(node: EmbeddedNode, body: bytes,
         ("eth_getLogs", [{"topics": [None] * 5}], forms.INVALID_PARAMS),
         ("eth_getLogs", [{"topics": ["0x12"]}], forms.INVALID_PARAMS),
         ("eth_getLogs", [{"address": [REGISTRY] * (forms.MAX_ALTERNATIVES + 1)}], forms.INVALID_PARAMS),
-        ("eth_getLogs", [{"fromBlock": "0x2", "toBlock": "0x1"}], forms.INVALID_PARAMS),
+        ("eth_getLogs", [{"fromBlock": "0x1", "toBlock": "0x0"}], forms.INVALID_PARAMS),
         ("eth_getLogs", [{"blockHash": "0x" + "11" * 32}], forms.SERVER_ERROR),
         ("eth_getProof", [REGISTRY, ["0x0"] * (rpc.MAX_SLOTS + 1)], forms.INVALID_PARAMS),
         ("eth_getProof", [REGISTRY, "0x0"], forms.INVALID_PARAMS),
@@ -301,6 +301,10 @@ def test_a_call_without_an_id_gets_no_answer(node: EmbeddedNode) -> None:
     silent = {"jsonrpc": "2.0", "method": "eth_chainId"}
     assert rpc.Rpc(node).answer(json.dumps(silent).encode()) == b""
     assert rpc.Rpc(node).answer(json.dumps([silent]).encode()) == b""
+
+
+def test_nesting_without_end_is_a_parse_error_although_py_ecc_raised_the_recursion_limit(node: EmbeddedNode) -> None:
+    assert json.loads(rpc.Rpc(node).answer(b'{"a":' * 100_000))["error"]["code"] == forms.PARSE_ERROR
 
 
 def test_a_batch_at_the_bound_is_taken_and_one_past_it_is_not(node: EmbeddedNode) -> None:

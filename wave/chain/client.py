@@ -20,7 +20,7 @@ from web3.exceptions import BlockNotFound, ContractLogicError, Web3Exception, We
 from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
-from wave.chain import contract, genesis
+from wave.chain import bound_recursion, contract, genesis
 from wave.chain.contract import Event
 from wave.chain.payer import Payer, Verdict, judge
 from wave.chain.wire import Wire
@@ -37,6 +37,7 @@ from wave.errors import (
 )
 from wave.namespace.name import check_label
 
+bound_recursion()
 _log = logging.getLogger(__name__)
 
 ATTEMPTS: Final = 40  # rounds of one call while others use the same payer

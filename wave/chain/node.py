@@ -28,12 +28,13 @@ from eth_keys import keys
 from eth_utils import ValidationError
 from trie import HexaryTrie
 
-from wave.chain import contract, genesis
+from wave.chain import bound_recursion, contract, genesis
 from wave.chain.records import Account, Call, LogRow, Proof, ReceiptRow, floor_gas, index_rows
 from wave.chain.store import NodeStore
 from wave.errors import WaveError
 from wave.limits import LIMITS
 
+bound_recursion()
 _log = logging.getLogger(__name__)
 _BLOB_TYPE = 3
 

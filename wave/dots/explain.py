@@ -1,10 +1,11 @@
-"""Why a verdict is what it is: per statement, path and hop what held and what failed, and who could give what is missing.
+"""Why a verdict is what it is: per statement, path and hop what held, what failed and who could give what is missing.
 
-The verdict itself is :func:`wave.dots.verify.verify`'s, asked with the same inputs; the findings come from the same rules
-and stop at no fault. Pure, like everything here.
+The verdict itself is :func:`wave.dots.verify.verify`'s, asked with the same inputs; the findings come from the same
+rules and stop at no fault. Pure, like everything here.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -129,9 +130,9 @@ class Answer:
 class Explanation:
     """A verdict with its reasons.
 
-    ``allowed``, ``code`` (``ok`` for a yes), ``message`` and ``hint`` are the verdict; ``until`` is the UTC second at which
-    a yes ends, ``rates`` are what is still to be counted; ``height`` and ``time`` (UTC seconds) name the block that it
-    rests on; ``decision`` is the id by which logs and refusals know it.
+    ``allowed``, ``code`` (``ok`` for a yes), ``message`` and ``hint`` are the verdict; ``until`` is the UTC second at
+    which a yes ends, ``rates`` are what is still to be counted; ``height`` and ``time`` (UTC seconds) name the block
+    that it rests on; ``decision`` is the id by which logs and refusals know it.
     """
 
     decision: str
@@ -192,19 +193,7 @@ class Explanation:
         for finding in self.findings:
             yield _finding_line("", finding)
         for answer in self.answers:
-            yield f"{_word(answer.ok)}  {answer.statement}"
-            for number, path in enumerate(answer.paths, 1):
-                yield f"  {_word(path.ok)}  path {number}"
-                for hop in path.hops:
-                    yield f"    {_word(hop.ok)}  {short(hop.giver)} -> {short(hop.receiver)}: {_hop_text(hop)}"
-                for finding in path.arrival:
-                    yield _finding_line("    ", finding)
-            if answer.untold:
-                yield f"  and {answer.untold} more paths"
-            for missing in answer.missing:
-                yield f"  missing: {missing}"
-            if answer.could_give:
-                yield f"  could give it: {', '.join(short(identity) for identity in answer.could_give)}"
+            yield from _answer_lines(answer)
         if self.hint:
             yield f"hint: {self.hint}"
         yield f"decision {self.decision}, at {instant_text(self.now)}"
@@ -298,14 +287,14 @@ class _Case:
         walks = tuple(self._walk(path, statement) for path in paths[: LIMITS.explained_paths])
         untold = len(paths) - len(walks)
         if any(walk.ok for walk in walks):
-            return Answer(statement, True, walks, untold, (), ())  # noqa: FBT003 - a record, its fields in order
+            return Answer(statement, True, walks, untold, (), ())
         missing: tuple[str, ...] = (
             f"a path from {short(request.namespace)} to {short(request.subject)} for {statement}",
         )
         if walks:
             nearest = min(walks, key=lambda walk: len(walk.faults))
             missing = tuple(dict.fromkeys(fault.detail for fault in nearest.faults))
-        return Answer(statement, False, walks, untold, missing, self._givers(held))  # noqa: FBT003 - the same
+        return Answer(statement, False, walks, untold, missing, self._givers(held))
 
     def _givers(self, held: Iterable[bytes]) -> tuple[bytes, ...]:
         """Return the namespace and whoever else holds it, less the subject and those known to be dead."""
@@ -454,6 +443,22 @@ def _finding_line(indent: str, finding: Finding) -> str:
     return f"{indent}{_word(finding.ok)}  {finding.rule}: {finding.detail}{code}"
 
 
+def _answer_lines(answer: Answer) -> Iterator[str]:
+    yield f"{_word(answer.ok)}  {answer.statement}"
+    for number, path in enumerate(answer.paths, 1):
+        yield f"  {_word(path.ok)}  path {number}"
+        for hop in path.hops:
+            yield f"    {_word(hop.ok)}  {short(hop.giver)} -> {short(hop.receiver)}: {_hop_text(hop)}"
+        for finding in path.arrival:
+            yield _finding_line("    ", finding)
+    if answer.untold:
+        yield f"  and {answer.untold} more paths"
+    for missing in answer.missing:
+        yield f"  missing: {missing}"
+    if answer.could_give:
+        yield f"  could give it: {', '.join(short(identity) for identity in answer.could_give)}"
+
+
 def _hop_text(hop: Hop) -> str:
     if hop.ok:
         return "; ".join(finding.detail for finding in hop.findings if finding.rule in _TELLING)
@@ -462,8 +467,7 @@ def _hop_text(hop: Hop) -> str:
 
 def _plain(line: str, names: Mapping[str, str]) -> str:
     """Return a line with ids by name, and without what would move a terminal's cursor."""
-    for abbreviated, name in names.items():
-        line = line.replace(abbreviated, name)
+    line = re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], line)
     return "".join(character if character.isprintable() else "?" for character in line)
 
 

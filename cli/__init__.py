@@ -1,0 +1,1 @@
+"""The ``wave`` command: parse, one call, print. Nothing here decides anything."""

@@ -1,0 +1,73 @@
+"""What the verbs share: ``--json``, the session, passphrases, and completion of entities' names."""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from cli.session import Session
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class EntityName(click.ParamType):
+    """An entity as a person writes it: an id, a file, a local name, an alias or ``label.giver``. Looked up later."""
+
+    name = "entity"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":  # noqa: ARG002 - click's form
+        """Offer the local names, and files."""
+        from click.shell_completion import CompletionItem
+
+        from wave.agent.settings import Settings
+
+        try:
+            names = {path.stem for path in Settings.from_environment(os.environ).keyring.directory.iterdir()}
+        except Exception:  # noqa: BLE001 - a completion never fails
+            names = set()
+        found = [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete) and name.isprintable()]
+        return found or [CompletionItem(incomplete, type="file")]
+
+
+class FileName(click.ParamType):
+    """A file's name, completed as one; who reads the file says what is wrong with it."""
+
+    name = "file"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":  # noqa: ARG002 - click's form
+        """Offer files."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="file")]
+
+
+ENTITY = EntityName()
+FILE = FileName()
+
+
+def _set_json(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Session).json = True
+
+
+def verb(function: F) -> click.Command:
+    """Make a command of ``function(session, …)``, with ``--json``."""
+    json = click.option(
+        "--json", is_flag=True, is_eager=True, expose_value=False, callback=_set_json, help="Print one JSON document."
+    )
+    return click.command()(json(click.pass_obj(function)))
+
+
+def secret_options(function: F) -> F:
+    """Add ``--from`` and ``--passphrase-file``, for verbs that sign."""
+    passphrase_file = click.option(
+        "--passphrase-file", type=FILE, metavar="FILE", help="Read the passphrase from FILE; '-' is standard input."
+    )
+    signer = click.option(
+        "--from", "signer", type=ENTITY, metavar="ENTITY", help="Who signs: a secret file. Default: WAVE_ENTITY."
+    )
+    return signer(passphrase_file(function))
