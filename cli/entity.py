@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 @click.option(
     "--publish-again", type=FILE, metavar="FILE", help="Make nothing; publish the record in FILE (.ent or .pub)."
 )
-def mkentity(  # noqa: PLR0913, PLR0917 - one argument an option
+def mkentity(
     session: Session,
+    *,
     output: str | None,
     expires: str,
     contact: str,

@@ -1,4 +1,4 @@
-"""The entry point: the table of verbs, each loaded when it is used, and the one place where errors become exit statuses.
+"""The entry point: the table of verbs, each loaded when it is used, and the one place where errors become statuses.
 
 Exit status: 0 done or allowed, 1 refused or not found, 2 usage, 3 bad input, 4 could not tell.
 """
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 _USAGE: Final = 2
-_COULD_NOT: Final = 4
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141  # what a shell reports of a program that SIGPIPE ended
 
 
 class Verb(NamedTuple):
-    """Where a verb's command is (an attribute of the verb's own name), its line in the help, and its other spellings."""
+    """Where a verb's command is (an attribute of the verb's own name), its line in the help, its other spellings."""
 
     module: str
     summary: str
@@ -158,40 +157,44 @@ def _run(session: Session, arguments: list[str]) -> int:
             wave.invoke(context)
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        ui.text_file(error.ctx.get_help() if error.ctx else "")
-        return _USAGE
     except click.ClickException as error:
-        ui.misused(error.format_message(), f"see '{_help_of(error)}'", as_json=_wants_json(session, arguments))
-        return _USAGE
+        return _misused(error, as_json=_wants_json(session, arguments))
     except (KeyboardInterrupt, click.Abort):
         return _INTERRUPTED
     except BrokenPipeError:
         raise
-    except OSError as error:
-        from wave.errors import StateUnwritable
-
-        where = f"{error.filename}: " if error.filename else ""
-        ui.fault(StateUnwritable(f"{where}{error.strerror or error}", hint=""), as_json=_wants_json(session, arguments))
-        return _COULD_NOT
     except Exception as error:
-        from wave.errors import WaveError
-
-        if not isinstance(error, WaveError):
-            raise
-        ui.fault(error, as_json=_wants_json(session, arguments))
-        return error.exit_status
+        return _failed(session, error, as_json=_wants_json(session, arguments))
     return 0
+
+
+def _misused(error: click.ClickException, *, as_json: bool) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        ui.text_file(error.format_message())
+    else:
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        command = context.command_path if context else "wave"
+        ui.misused(error.format_message(), f"see '{command} --help'", as_json=as_json)
+    return _USAGE
+
+
+def _failed(session: Session, error: Exception, *, as_json: bool) -> int:
+    from wave.errors import StateUnwritable, WaveError
+
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        error = StateUnwritable(f"{where}{error.strerror or error}", hint="")
+    elif not isinstance(error, WaveError):
+        raise error
+    elif not as_json:
+        error = session.with_names(error)
+    ui.fault(error, as_json=as_json)
+    return error.exit_status
 
 
 def _wants_json(session: Session, arguments: list[str]) -> bool:
     """Tell whether the caller reads JSON, also when the command line could not be read as far as ``--json``."""
     return session.json or "--json" in arguments
-
-
-def _help_of(error: click.ClickException) -> str:
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    return f"{context.command_path if context else 'wave'} --help"
 
 
 def _silence() -> None:

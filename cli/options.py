@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class EntityName(click.ParamType):
+if TYPE_CHECKING:
+    Text = click.ParamType[str]
+else:
+    Text = click.ParamType  # older releases have no brackets
+
+
+class EntityName(Text):
     """An entity as a person writes it: an id, a file, a local name, an alias or ``label.giver``. Looked up later."""
 
     name = "entity"
@@ -33,7 +39,7 @@ class EntityName(click.ParamType):
         return found or [CompletionItem(incomplete, type="file")]
 
 
-class FileName(click.ParamType):
+class FileName(Text):
     """A file's name, completed as one; who reads the file says what is wrong with it."""
 
     name = "file"

@@ -1,4 +1,4 @@
-"""What the user wrote, looked up: entities by id, file, local name, alias or ``label.giver``; grants; secrets; files."""
+"""What the user wrote, looked up: entities by id, file, local name, alias or ``label.giver``; grants, secrets."""
 
 import difflib
 import os
@@ -36,6 +36,7 @@ SUFFIXES: Final = (SECRET_SUFFIX, PUBLIC_SUFFIX)
 STDIN: Final = "-"
 _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 _SHORT: Final = 8
+_SHORT_ID = re.compile(rf"(?<![\w-])[\w-]{{{_SHORT}}}(?![\w-])", re.ASCII)
 _MANY: Final = 6
 
 
@@ -138,6 +139,11 @@ class Names:
         text = identity if isinstance(identity, str) else id_text(identity)
         return self.by_id.get(text) or text[:_SHORT]
 
+    def told(self, text: str) -> str:
+        """Return ``text`` with its name before each shortened id that stands by itself."""
+        known = {identity[:_SHORT]: name for identity, name in self.by_id.items() if set(identity) != {"A"}}
+        return _SHORT_ID.sub(lambda found: f"{known[found[0]]} ({found[0]})" if found[0] in known else found[0], text)
+
     def full(self, identity: bytes | str) -> str:
         """Return name and id, or the id of an entity without a name."""
         text = identity if isinstance(identity, str) else id_text(identity)
@@ -146,7 +152,7 @@ class Names:
 
 
 def _local_names(session: Session) -> Iterator[tuple[str, str]]:
-    """Yield id and name for each file in the keyring that can be read; another command says what is wrong with others."""
+    """Yield id and name for each file in the keyring that can be read; a bad one is no reason to say nothing."""
     directory = session.settings.keyring.directory
     for path in sorted(directory.iterdir()) if directory.is_dir() else ():
         if path.suffix in SUFFIXES:
@@ -232,7 +238,7 @@ class Sought(NamedTuple):
 
 
 def grants(session: Session, texts: Iterable[str]) -> Sought:
-    """Return what ``[set:]perm[,perm…]@namespace/pattern`` texts stand for; :class:`BadGrant` unless of one namespace."""
+    """Return what ``[set:]perm[,perm…]@namespace/pattern`` texts mean; :class:`BadGrant` unless of one namespace."""
     parsed = [parse_grant(text) for text in texts]
     if not parsed:
         raise BadGrant("nothing is asked for")
@@ -266,7 +272,7 @@ def read_any(file: str) -> str:
         return data.decode("ascii")
     except UnicodeDecodeError:
         name = "standard input" if file == STDIN else file
-        raise BadArmour(f"{name} does not hold what WAVE writes", hint="name a .ent, .pub, .dot or .proof file") from None
+        raise BadArmour(f"{name} is not what WAVE writes", hint="name a .ent, .pub, .dot or .proof file") from None
 
 
 def signed_object(session: Session, text: str) -> SignedObject:
@@ -280,7 +286,7 @@ def signed_object(session: Session, text: str) -> SignedObject:
 
 
 def check_free(file: str | None, *, over: str = "") -> None:
-    """Raise :class:`AlreadyExists` when ``file`` may not be written: it is there and does not hold armour of ``over``."""
+    """Raise :class:`AlreadyExists` when ``file`` may not be written: it is there and holds no armour of ``over``."""
     if file is None or not os.path.lexists(file):
         return
     try:

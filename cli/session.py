@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from wave.agent.oneshot import Caller
     from wave.agent.settings import Settings
     from wave.agent.wire import Call
+    from wave.errors import WaveError
 
 R = TypeVar("R")
 
@@ -45,6 +46,15 @@ class Session:
         agent = self.agent
         with ui.waiting("asking the agent"):
             return agent.call(call)
+
+    def with_names(self, error: "WaveError") -> "WaveError":
+        """Return the error with the names of those whose ids begin as its text says, if an agent was asked already."""
+        if "agent" not in self.__dict__:
+            return error
+        from cli.reference import Names
+
+        names = Names(self)
+        return type(error)(names.told(error.message), hint=names.told(error.hint), decision=error.decision)
 
     def now(self) -> int:
         """Return this machine's time in UTC seconds."""

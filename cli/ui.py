@@ -33,7 +33,7 @@ Line: TypeAlias = "str | tuple[str, ...]"
 
 
 def plain(text: object) -> str:
-    """Return ``text`` with every character that does not print (controls, line ends, bidi marks) written as an escape."""
+    """Return ``text`` with every character that does not print (controls, line ends, bidi marks) as an escape."""
     found = str(text)
     return found if found.isprintable() else "".join(one if one.isprintable() else _escape(ord(one)) for one in found)
 
@@ -220,3 +220,8 @@ def new_passphrase(what: str) -> str:
     if ask_passphrase(f"{what}, again") != first:
         raise BadPassphrase("the two passphrases differ", hint="nothing was written; start again")
     return first
+
+
+def flush() -> None:
+    """Send what was printed so far: a daemon's reader waits for its address."""
+    sys.stdout.flush()

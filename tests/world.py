@@ -6,13 +6,13 @@
     world.verify(world.proof((held, handed)), world.request("bob", "publish@home/light/0"))
     world.revoke(handed)
 
-Names become entities when they are first spoken of; ``everybody`` is the receiver that stands for everybody. Nothing here
-reads a clock or draws at random, so the same words give the same bytes in every run.
+Names become entities when they are first spoken of; ``everybody`` is the receiver that stands for everybody. Nothing
+here reads a clock or draws at random, so the same words give the same bytes in every run.
 """
 
 from collections.abc import Iterable, Mapping
 from functools import cache
-from itertools import count
+from itertools import count, pairwise
 from typing import Any
 
 from wave.codec import sha256
@@ -115,20 +115,20 @@ class World:
         hands = names.split()
         return tuple(
             self.grant(giver, receiver, text, **{"indirections": len(hands) - 2 - place, **fields})
-            for place, (giver, receiver) in enumerate(zip(hands, hands[1:], strict=False))
+            for place, (giver, receiver) in enumerate(pairwise(hands))
         )
 
-    def proof(self, *paths: Dot | Iterable[Dot], without: str = "", records: bool = True) -> Proof:
+    def proof(self, *paths: Dot | Iterable[Dot], also: str = "", without: str = "") -> Proof:
         """Return the proof made of these paths (a DoT alone is one too), with the records of everybody on them.
 
-        The entities named in ``without`` are left out, and all of them unless ``records``.
+        Those named in ``also`` are added, and those in ``without`` left out.
         """
         walks = [(path,) if isinstance(path, Dot) else tuple(path) for path in paths]
         left_out = {self.id(name) for name in without.split()}
-        people = dict.fromkeys(end for walk in walks for dot in walk for end in (dot.giver, dot.receiver))
+        people = [end for walk in walks for dot in walk for end in (dot.giver, dot.receiver)]
+        people += [self.id(name) for name in also.split()]
         known = self.records
-        kept = [known[one] for one in people if records and one in known and one not in left_out]
-        return Proof.build(walks, kept)
+        return Proof.build(walks, [known[one] for one in people if one in known and one not in left_out])
 
     def request(
         self, subject: str, *texts: str, namespace: str | None = None, context: Mapping[str, Number] | None = None

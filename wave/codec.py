@@ -124,7 +124,7 @@ def decode(data: bytes, *, bound: int = LIMITS.object_bytes) -> Value:
 
 
 def _check(value: object, depth: int = 0) -> None:
-    if isinstance(value, tuple):
+    if type(value) is tuple:  # msgpack hands extensions over as a subclass
         if depth >= LIMITS.nesting:
             raise Malformed(f"arrays within arrays; at most {LIMITS.nesting} deep are accepted")
         for item in value:

@@ -46,6 +46,7 @@ class Limits:
     replay_window_per_sender: int = 16_384
     rate_counters: int = 65_536  # pairs of DoT and subject that one guard counts
     rate_counter_entries: int = 1024  # seconds told apart by one such counter
+    proofs_kept: int = 256  # by one peer, for what it does again and again
     decision_log_bytes: int = 4 * 1024 * 1024  # of a device, before its older half is dropped
     request_bytes: int = 1024 * 1024  # body of a call to the agent or the node
     embedded_block_age: int = 15  # seconds after which the embedded node makes an empty block when asked for its head

@@ -9,7 +9,8 @@ from tests.chain.staging import PAYER, claim_call, publish_call, revoke_call, si
 from wave.chain import contract, genesis
 from wave.chain.client import ChainClient
 from wave.chain.contract import Anchored, Claimed, Published, Revocation
-from wave.chain.node import Call, EmbeddedNode, Rejected, Reverted
+from wave.chain.node import EmbeddedNode, Rejected, Reverted
+from wave.chain.records import Call
 from wave.codec import sha256
 
 

@@ -1,4 +1,4 @@
-"""Kill the node in the middle of publishing, again and again: nothing that was acknowledged may be missing afterwards."""
+"""Kill the node in the middle of publishing, again and again: nothing acknowledged may be missing afterwards."""
 
 import os
 import random

@@ -13,7 +13,8 @@ from trie import HexaryTrie
 
 from tests.chain.staging import PAYER, START, Clock, publish_call, revoke_call, signed
 from wave.chain import contract, genesis
-from wave.chain.node import Call, EmbeddedNode, Rejected
+from wave.chain.node import EmbeddedNode, Rejected
+from wave.chain.records import Call
 from wave.codec import sha256
 from wave.errors import ChainUnavailable, StateLocked, StateUnwritable
 from wave.limits import LIMITS
@@ -40,7 +41,9 @@ def test_a_chain_is_found_again_as_it_was_left(tmp_path: Path, clock: Clock) -> 
         assert node.next_nonce(PAYER) == 2
 
 
-def test_a_chain_that_died_before_its_second_block_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_chain_that_died_before_its_second_block_is_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(EmbeddedNode, "_deploy", lambda _: None)
         with EmbeddedNode.open(tmp_path) as node:
@@ -182,7 +185,9 @@ def test_a_proof_shows_what_is_revoked_and_what_is_not_against_the_header(node: 
     header = node.head()
     proof = node.proof(contract.REGISTRY, [present, absent], header)
 
-    account = HexaryTrie.get_from_proof(header.state_root, keccak(contract.REGISTRY), [rlp.decode(n) for n in proof.nodes])
+    account = HexaryTrie.get_from_proof(
+        header.state_root, keccak(contract.REGISTRY), [rlp.decode(n) for n in proof.nodes]
+    )
     _, _, storage_root, code_hash = rlp.decode(account)
     assert code_hash == keccak(contract.runtime())
     values = [

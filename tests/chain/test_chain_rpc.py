@@ -1,6 +1,9 @@
 """Ethereum JSON-RPC over the embedded node: results, errors with their numbers, and bounds."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,7 +26,16 @@ def _hex(data: bytes) -> str:
 
 def _filled(header: dict[str, Any], *names: str) -> list[bytes]:
     """The fields of a header as RLP wants them: numbers without leading zeros, the rest as it stands."""
-    numbers = {"difficulty", "number", "gasLimit", "gasUsed", "timestamp", "baseFeePerGas", "blobGasUsed", "excessBlobGas"}
+    numbers = {
+        "difficulty",
+        "number",
+        "gasLimit",
+        "gasUsed",
+        "timestamp",
+        "baseFeePerGas",
+        "blobGasUsed",
+        "excessBlobGas",
+    }
     fields = []
     for name in names:
         digits = header[name][2:]
@@ -239,7 +251,9 @@ def test_a_request_that_is_none_gets_its_number(node: EmbeddedNode, body: bytes,
         ("eth_sendRawTransaction", ["0x0 2"], forms.INVALID_PARAMS),
     ],
 )
-def test_a_parameter_that_is_none_gets_its_number(node: EmbeddedNode, method: str, params: list[Any], code: int) -> None:
+def test_a_parameter_that_is_none_gets_its_number(
+    node: EmbeddedNode, method: str, params: list[Any], code: int
+) -> None:
     assert error_of(node, method, *params)["code"] == code
 
 
@@ -305,6 +319,14 @@ def test_a_call_without_an_id_gets_no_answer(node: EmbeddedNode) -> None:
 
 def test_nesting_without_end_is_a_parse_error_although_py_ecc_raised_the_recursion_limit(node: EmbeddedNode) -> None:
     assert json.loads(rpc.Rpc(node).answer(b'{"a":' * 100_000))["error"]["code"] == forms.PARSE_ERROR
+
+
+@pytest.mark.parametrize("module", ["wave.chain.client", "wave.chain.node"])
+def test_importing_leaves_a_recursion_limit_that_the_stack_can_hold(module: str) -> None:
+    root = Path(__file__).parents[2]
+    program = f"import sys; sys.path.insert(0, {str(root)!r}); import {module}; print(sys.getrecursionlimit())"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert int(run.stdout) <= 12 * 1024
 
 
 def test_a_batch_at_the_bound_is_taken_and_one_past_it_is_not(node: EmbeddedNode) -> None:

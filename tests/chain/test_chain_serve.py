@@ -17,19 +17,23 @@ from tests.chain.staging import served
 from wave.chain import contract, forms
 from wave.chain.client import ChainClient
 from wave.chain.contract import Published
+from wave.chain.listen import is_loopback
 from wave.chain.node import EmbeddedNode
-from wave.chain.serve import _is_loopback
 from wave.errors import BadSetting, ChainUnavailable, PortInUse, StateUnwritable
 from wave.limits import LIMITS
 
 QUESTION = b'{"jsonrpc":"2.0","id":1,"method":"eth_chainId"}'
 
 
-def _post(url: str, body: bytes = QUESTION, **headers: str) -> tuple[int, bytes]:
+def _post(url: str, body: bytes = QUESTION, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
-    connection.putrequest("POST", "/", skip_host="Host" in headers)
-    for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
-        connection.putheader(name.replace("_", "-"), value)
+    connection.putrequest("POST", "/", skip_host="Host" in (headers or {}))
+    for name, value in {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        **(headers or {}),
+    }.items():
+        connection.putheader(name, value)
     connection.endheaders(body)
     response = connection.getresponse()
     answer = response.status, response.read()
@@ -55,21 +59,21 @@ def test_a_client_publishes_over_a_unix_socket_that_only_its_owner_can_use(node:
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8545", "127.0.0.1.evil.example", "", "[::2]:8545"])
 def test_a_host_header_that_names_another_machine_is_refused(node: EmbeddedNode, host: str) -> None:
     with served(node) as url:
-        status, answer = _post(url, Host=host)
+        status, answer = _post(url, headers={"Host": host})
     assert (status, json.loads(answer)["error"]["code"]) == (403, forms.INVALID_REQUEST)
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "127.0.0.1:8545", "[::1]:8545"])
 def test_a_host_header_that_names_this_machine_is_answered(node: EmbeddedNode, host: str) -> None:
     with served(node) as url:
-        status, answer = _post(url, Host=host)
+        status, answer = _post(url, headers={"Host": host})
     assert (status, json.loads(answer)["result"]) == (200, hex(contract.CHAIN_ID))
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
 def test_what_a_page_in_a_browser_may_send_anywhere_is_refused(node: EmbeddedNode, kind: str) -> None:
     with served(node) as url:
-        assert _post(url, Content_Type=kind)[0] == 415
+        assert _post(url, headers={"Content-Type": kind})[0] == 415
 
 
 def test_a_request_at_the_bound_is_read_and_one_byte_more_is_not(node: EmbeddedNode) -> None:
@@ -84,14 +88,14 @@ def test_a_notification_gets_no_content(node: EmbeddedNode) -> None:
 
 
 def test_senders_on_several_connections_share_one_payer(node: EmbeddedNode, tmp_path: Path) -> None:
-    faults: list[BaseException] = []
+    faults: list[Exception] = []
 
     def publish(url: str, name: int) -> None:
         try:
             with ChainClient.connect(url, state=tmp_path) as client:
                 for number in range(5):
                     client.publish(b"%d/%d" % (name, number))
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - looked at below
             faults.append(error)
 
     with served(node) as url:
@@ -144,7 +148,7 @@ def test_a_socket_in_a_directory_that_is_none_is_unwritable(node: EmbeddedNode, 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
 def test_another_address_than_loopback_needs_an_explicit_wish(node: EmbeddedNode, host: str) -> None:
-    assert not _is_loopback(host)
+    assert not is_loopback(host)
     with pytest.raises(BadSetting), served(node, host=host):
         pass
 
@@ -152,7 +156,7 @@ def test_another_address_than_loopback_needs_an_explicit_wish(node: EmbeddedNode
 def test_with_the_explicit_wish_every_host_header_is_answered(node: EmbeddedNode) -> None:
     with served(node, host="0.0.0.0", anywhere=True) as url:
         port = urlsplit(url).port
-        assert _post(f"http://127.0.0.1:{port}", Host="chain.example")[0] == 200
+        assert _post(f"http://127.0.0.1:{port}", headers={"Host": "chain.example"})[0] == 200
 
 
 def test_a_port_that_is_none_is_a_bad_setting(node: EmbeddedNode) -> None:

@@ -60,7 +60,7 @@ _PREFIX = signing_input(MESSAGE, b"")
 
 
 class Message:
-    """What ``sender`` did, with ``permission``, at ``resource`` of ``namespace``. ``Message.from_bytes`` is the only way in.
+    """What ``sender`` did, by a ``permission``, at ``resource`` of ``namespace``. ``Message.from_bytes`` is the way in.
 
     ``permission`` says which act was signed: a subscription (whose ``resource`` is a pattern) can never be shown as a
     publication. ``proof`` is the id of the proof that travels beside the message, or None when the records that the
@@ -132,7 +132,7 @@ class Message:
             sender.id,
             permission,
             namespace,
-            resource,
+            str(resource),
             content_type,
             payload,
             created,
@@ -285,7 +285,7 @@ class Inbox:
     """All that one receiver remembers between messages: verdicts, nonces and counted uses."""
 
     def __init__(self, *, since: int = 0, verifier: Verifier | None = None, window: ReplayWindow | None = None) -> None:
-        """Refuse what was made before ``since`` (UTC seconds), when this receiver may have seen it in an earlier life."""
+        """Refuse what was made before ``since`` (UTC seconds): an earlier process may have accepted it already."""
         self.verifier = verifier or Verifier()
         self._seen = ReplayWindow(since=since) if window is None else window
         self._rates = RateCounter()

@@ -52,8 +52,8 @@ def _no_constant(text: str) -> None:
 def contexts(content_type: str, payload: bytes) -> tuple[Context, ...]:
     """Return the sets of named values in a payload, at least one (which may be empty).
 
-    They are the numbers at the top of a JSON object by their keys, or a lone JSON number as ``value``. A name with several
-    values (``set_point``, for a payload with ``hsp`` and ``csp``) gets a set for each.
+    They are the numbers at the top of a JSON object by their keys, or a lone JSON number as ``value``. A name with
+    several values (``set_point``, for a payload with ``hsp`` and ``csp``) gets a set for each.
     """
     if not _JSON.fullmatch(content_type):
         return ({},)
@@ -79,7 +79,8 @@ def spread(values: Mapping[str, Number]) -> tuple[Context, ...]:
             numbers.append(values[name])
     rounds = max((len(numbers) for numbers in general.values()), default=1)
     return tuple(
-        {**values, **{name: numbers[turn % len(numbers)] for name, numbers in general.items()}} for turn in range(rounds)
+        {**values, **{name: numbers[turn % len(numbers)] for name, numbers in general.items()}}
+        for turn in range(rounds)
     )
 
 

@@ -12,6 +12,7 @@ from typing import Final
 from wave.errors import BadSetting, PortInUse, StateUnwritable
 
 LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_HIGHEST_PORT = 65_535
 
 
 def host_name(header: str) -> str:
@@ -49,6 +50,8 @@ def listen_tcp(host: str, port: int, *, anywhere: bool = False) -> socket.socket
             f"{host} is not this machine's own address, and nothing here listens beyond it unless told to",
             hint="listen on 127.0.0.1, or say --anywhere when the network keeps strangers out",
         )
+    if not 0 <= port <= _HIGHEST_PORT:  # the resolver would take it modulo 65536
+        raise BadSetting(f"{port} is not a port; ports are 0 to {_HIGHEST_PORT}")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)

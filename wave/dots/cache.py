@@ -5,7 +5,7 @@ each commitment that it rests on, its end time. Whatever does not hold any more 
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Hashable, Iterator, MutableMapping
 from typing import NamedTuple, TypeVar
 
 from wave.codec import sha256
@@ -16,10 +16,11 @@ from wave.dots.request import Request, Statement
 from wave.dots.verify import Grant, verify
 from wave.limits import LIMITS
 
+K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class LeastRecent(MutableMapping[bytes, V]):
+class LeastRecent(MutableMapping[K, V]):
     """A mapping that keeps the ``bound`` entries last asked for or put in."""
 
     __slots__ = ("_bound", "_entries")
@@ -27,30 +28,30 @@ class LeastRecent(MutableMapping[bytes, V]):
     def __init__(self, bound: int) -> None:
         """Keep at most ``bound`` entries."""
         self._bound = bound
-        self._entries: OrderedDict[bytes, V] = OrderedDict()
+        self._entries: OrderedDict[K, V] = OrderedDict()
 
     def __contains__(self, key: object) -> bool:
         """Tell whether the key is here, which counts as asking for it."""
         if key not in self._entries:
             return False
-        self._entries.move_to_end(key)  # type: ignore[arg-type] # it is in there, so it is bytes
+        self._entries.move_to_end(key)  # type: ignore[arg-type] # it is in there, so it is a key
         return True
 
-    def __getitem__(self, key: bytes) -> V:
+    def __getitem__(self, key: K) -> V:
         value = self._entries[key]
         self._entries.move_to_end(key)
         return value
 
-    def __setitem__(self, key: bytes, value: V) -> None:
+    def __setitem__(self, key: K, value: V) -> None:
         self._entries[key] = value
         self._entries.move_to_end(key)
         if len(self._entries) > self._bound:
             self._entries.popitem(last=False)
 
-    def __delitem__(self, key: bytes) -> None:
+    def __delitem__(self, key: K) -> None:
         del self._entries[key]
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[K]:
         return iter(self._entries)
 
     def __len__(self) -> int:
@@ -79,8 +80,8 @@ class Verifier:
 
     def __init__(self, *, signatures: int = LIMITS.signature_cache, verdicts: int = LIMITS.verdict_cache) -> None:
         """Remember that many good signatures and that many verdicts."""
-        self._signatures: LeastRecent[None] = LeastRecent(signatures)
-        self._verdicts: LeastRecent[_Remembered] = LeastRecent(verdicts)
+        self._signatures: LeastRecent[bytes, None] = LeastRecent(signatures)
+        self._verdicts: LeastRecent[bytes, _Remembered] = LeastRecent(verdicts)
 
     def verify(
         self,

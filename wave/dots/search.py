@@ -6,7 +6,7 @@ visits every entity once. Seen from the namespace, both the DoTs so far and the 
 a longer way counts again when it leaves more slack. :func:`find_path` runs both at once and lets them meet.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple, TypeAlias
 
@@ -24,83 +24,84 @@ from wave.namespace.condition import Condition, Context
 from wave.namespace.grant import Right, check_permission
 from wave.namespace.pattern import Pattern, covers, intersect
 
-Between: TypeAlias = dict[Dot, None]  # the DoTs from one entity to another, in the order in which they came
-Neighbours: TypeAlias = Mapping[bytes, Between]
-_Index: TypeAlias = dict[bytes, dict[bytes, Between]]
-
-_NOBODY: Final[Neighbours] = {}
 _NO_VALUES: Final[Context] = {}
 
 
-class Graph:
-    """DoTs by namespace, then by giver and by receiver. Whoever adds one has checked its signature."""
+class _Vertex:
+    """An entity in one namespace, and the DoTs between it and its neighbours in the order in which they came."""
 
-    __slots__ = ("_given", "_received", "_size")
+    __slots__ = ("given", "id", "received")
+
+    def __init__(self, identity: bytes) -> None:
+        self.id = identity
+        self.given: dict[_Vertex, tuple[Dot, ...]] = {}  # by receiver
+        self.received: dict[_Vertex, tuple[Dot, ...]] = {}  # by giver
+
+
+class Graph:
+    """DoTs by namespace, giver and receiver. Whoever adds one has checked its signature."""
+
+    __slots__ = ("_dots", "_vertices")
 
     def __init__(self, dots: Iterable[Dot] = ()) -> None:
         """Start with ``dots``."""
-        self._given: dict[bytes, _Index] = {}
-        self._received: dict[bytes, _Index] = {}
-        self._size = 0
+        self._dots: dict[Dot, Dot] = {}
+        self._vertices: dict[bytes, dict[bytes, _Vertex]] = {}
         for dot in dots:
             self.add(dot)
 
     def add(self, dot: Dot) -> None:
         """Take in a DoT, once; one given by everybody, which nobody can have signed, is left out."""
-        if dot.giver == EVERYBODY:
-            return
-        given = self._given.setdefault(dot.namespace, {}).setdefault(dot.giver, {})
-        received = self._received.setdefault(dot.namespace, {}).setdefault(dot.receiver, {})
-        between = given.setdefault(dot.receiver, {})
-        received[dot.giver] = between
-        self._size += dot not in between
-        between[dot] = None
+        if dot not in self._dots and dot.giver != EVERYBODY:
+            self._dots[dot] = dot
+            giver, receiver = self._grown(dot.namespace, dot.giver), self._grown(dot.namespace, dot.receiver)
+            giver.given[receiver] = receiver.received[giver] = (*giver.given.get(receiver, ()), dot)
+
+    def _grown(self, namespace: bytes, identity: bytes) -> _Vertex:
+        vertices = self._vertices.setdefault(namespace, {})
+        vertex = vertices.get(identity)
+        if vertex is None:
+            vertex = vertices[identity] = _Vertex(identity)
+        return vertex
 
     def discard(self, dot: Dot) -> None:
         """Forget a DoT; one that is not there changes nothing."""
-        between = self._given.get(dot.namespace, {}).get(dot.giver, {}).get(dot.receiver, {})
-        if dot not in between:
-            return
-        del between[dot]
-        self._size -= 1
-        if not between:
-            _prune(self._given, dot.namespace, dot.giver, dot.receiver)
-            _prune(self._received, dot.namespace, dot.receiver, dot.giver)
+        known = self._dots.pop(dot, None)
+        if known is not None:
+            vertices = self._vertices[dot.namespace]
+            giver, receiver = vertices[dot.giver], vertices[dot.receiver]
+            left = tuple([other for other in giver.given[receiver] if other is not known])
+            if left:
+                giver.given[receiver] = receiver.received[giver] = left
+            else:
+                del giver.given[receiver], receiver.received[giver]
+            for end in {giver, receiver}:
+                if not end.given and not end.received:
+                    del vertices[end.id]
+            if not vertices:
+                del self._vertices[dot.namespace]
 
     def __contains__(self, dot: Dot) -> bool:
         """Tell whether the DoT is there."""
-        return dot in self._given.get(dot.namespace, {}).get(dot.giver, {}).get(dot.receiver, {})
+        return dot in self._dots
 
     def __len__(self) -> int:
         """Return the number of DoTs."""
-        return self._size
+        return len(self._dots)
 
     def namespaces(self) -> tuple[bytes, ...]:
         """Return the namespaces that some DoT speaks of."""
-        return tuple(self._given)
+        return tuple(self._vertices)
 
     def dots(self, namespace: bytes) -> Iterator[Dot]:
         """Yield every DoT about ``namespace``."""
-        for neighbours in self._given.get(namespace, {}).values():
-            for between in neighbours.values():
-                yield from between
+        for vertex in self._vertices.get(namespace, {}).values():
+            for dots in vertex.given.values():
+                yield from dots
 
-    def given(self, namespace: bytes) -> Mapping[bytes, Neighbours]:
-        """Return giver -> receiver -> DoTs of a namespace, to be read only."""
-        return self._given.get(namespace, {})
-
-    def received(self, namespace: bytes) -> Mapping[bytes, Neighbours]:
-        """Return receiver -> giver -> DoTs of a namespace, to be read only."""
-        return self._received.get(namespace, {})
-
-
-def _prune(index: dict[bytes, _Index], namespace: bytes, end: bytes, other: bytes) -> None:
-    ends = index[namespace]
-    del ends[end][other]
-    if not ends[end]:
-        del ends[end]
-    if not ends:
-        del index[namespace]
+    def vertex(self, namespace: bytes, identity: bytes) -> _Vertex:
+        """Return an entity with the DoTs about ``namespace`` around it, none when it has none. For this module."""
+        return self._vertices.get(namespace, {}).get(identity) or _Vertex(identity)
 
 
 class Holding(NamedTuple):
@@ -183,13 +184,14 @@ def holders(graph: Graph, statement: Statement, namespace: bytes, facts: Facts, 
     sieve.doubts_pass = True
     if not sieve.alive(namespace):
         return {}
-    search = _Search(graph, sieve, namespace)
+    start = graph.vertex(namespace, namespace)
+    search = _Search(sieve, start)
     while search.ahead:
         search.forward()
-    del search.reached[namespace]
+    del search.reached[start]
     return {
-        identity: Holding(0 if identity == EVERYBODY else label[0], _walked(label))
-        for identity, label in search.reached.items()
+        vertex.id: Holding(0 if vertex.id == EVERYBODY else way[0], _walked(way))
+        for vertex, way in search.reached.items()
     }
 
 
@@ -301,10 +303,11 @@ class _Sieve(_Living):
         self._context = context
         self._covers: dict[str, bool] = {}
 
-    def widest(self, dots: Between, least: int) -> Dot | None:
+    def widest(self, dots: Path, least: int) -> Dot | None:
         """Return the usable DoT with the most indirections, which are ``least`` or more."""
         found = None
-        self.budget.spend(len(dots) - 1)  # one of them was counted with the neighbour
+        if len(dots) > 1:
+            self.budget.spend(len(dots) - 1)  # one of them was counted with the neighbour
         for dot in dots:
             if dot.indirections >= least and self.admits(dot):
                 found = dot
@@ -348,7 +351,7 @@ class _Sieve(_Living):
 
 
 # A way from the namespace: the slack at its end, its last DoT, and the way before that.
-_Label: TypeAlias = "tuple[int, Dot | None, _Label | None]"
+_Way: TypeAlias = "tuple[int, Dot | None, _Way | None]"
 
 
 class _Search:
@@ -359,94 +362,90 @@ class _Search:
     (its slack says so) need not be followed.
     """
 
-    __slots__ = ("_after", "_given", "_levels", "_received", "_sieve", "_towards", "ahead", "behind", "reached")
+    __slots__ = ("_after", "_levels", "_sieve", "_towards", "ahead", "behind", "reached")
 
-    def __init__(self, graph: Graph, sieve: _Sieve, namespace: bytes, *ends: bytes) -> None:
+    def __init__(self, sieve: _Sieve, start: _Vertex, *ends: _Vertex) -> None:
         self._sieve = sieve
-        self._given = graph.given(namespace)
-        self._received = graph.received(namespace)
-        start: _Label = (LIMITS.dots_per_path, None, None)
-        self.reached = {namespace: start}  # the way with the most slack so far
-        self.ahead = {namespace: (start, self._given.get(namespace, _NOBODY))}
-        self.behind = {end: self._received.get(end, _NOBODY) for end in ends}
+        way: _Way = (LIMITS.dots_per_path, None, None)
+        self.reached = {start: way}  # the way with the most slack so far
+        self.ahead = {start: way}  # those found in the last level
+        self.behind = list(ends)
         self._after = dict.fromkeys(ends, 0)  # how few DoTs lead on to an end
-        self._towards: dict[bytes, Dot] = {}  # the first of them
+        self._towards: dict[_Vertex, tuple[Dot, _Vertex]] = {}  # the first of them
         self._levels = 0 if ends else -1  # done backwards
 
     def meet(self) -> Path | None:
         """Return a shortest path from the namespace to one of the ends, or None, by whichever step is the cheaper."""
         while self.ahead and self.behind:
-            forward = sum([len(neighbours) for _, neighbours in self.ahead.values()])
-            backward = sum([len(neighbours) for neighbours in self.behind.values()])
+            forward = sum([len(vertex.given) for vertex in self.ahead])
+            backward = sum([len(vertex.received) for vertex in self.behind])
             meeting = self.forward() if forward <= backward else self.backward()
             if meeting is not None:
                 return self._joined(meeting)
         return None
 
-    def forward(self) -> bytes | None:
+    def forward(self) -> _Vertex | None:
         """Go one DoT further from the namespace; return where that meets the search backwards."""
         sieve, after, reached, beyond = self._sieve, self._after, self.reached, self._levels + 1
         frontier, self.ahead = self.ahead, {}
-        for vertex, (label, neighbours) in frontier.items():
-            slack = label[0]
+        for vertex, way in frontier.items():
+            slack = way[0]
             if slack < beyond or vertex in after:
                 continue
-            sieve.budget.spend(len(neighbours))
-            for receiver, between in neighbours.items():
-                least = after.get(receiver, beyond)  # slack that is of use there
+            sieve.budget.spend(len(vertex.given))
+            for receiver, dots in vertex.given.items():
                 known = reached.get(receiver)
-                if known is not None and known[0] >= least:
-                    least = known[0] + 1
+                better = 0 if known is None else known[0] + 1
+                if slack <= better:
+                    continue
+                least = max(better, after.get(receiver, beyond))  # slack that is of use there
                 if slack <= least:
                     continue
-                dot = sieve.widest(between, least)
-                if dot is None or not (receiver in after or sieve.alive(receiver)):
+                dot = sieve.widest(dots, least)
+                if dot is None or not (receiver in after or sieve.alive(receiver.id)):
                     continue
-                way = (min(slack - 1, dot.indirections), dot, label)
-                reached[receiver] = way
+                onward = (min(slack - 1, dot.indirections), dot, way)
+                reached[receiver] = onward
                 if receiver in after:
                     return receiver
-                onward = self._given.get(receiver)
-                if onward is not None:
-                    self.ahead[receiver] = (way, onward)
+                if receiver.given:
+                    self.ahead[receiver] = onward
         return None
 
-    def backward(self) -> bytes | None:
+    def backward(self) -> _Vertex | None:
         """Go one DoT further from the ends; return where that meets the search forward."""
         sieve, after, reached, done = self._sieve, self._after, self.reached, self._levels
-        frontier, self.behind = self.behind, {}
-        for neighbours in frontier.values():
-            sieve.budget.spend(len(neighbours))
-            for giver, between in neighbours.items():
+        frontier, self.behind = self.behind, []
+        for vertex in frontier:
+            sieve.budget.spend(len(vertex.received))
+            for giver, dots in vertex.received.items():
                 if giver in after:
                     continue
-                dot = sieve.widest(between, done)
-                if dot is None or not sieve.alive(giver):
+                dot = sieve.widest(dots, done)
+                if dot is None or not sieve.alive(giver.id):
                     continue
                 after[giver] = done + 1
-                self._towards[giver] = dot
+                self._towards[giver] = dot, vertex
                 known = reached.get(giver)
                 if known is not None and known[0] > done:
                     return giver
-                onward = self._received.get(giver)
-                if onward is not None:
-                    self.behind[giver] = onward
+                if giver.received:
+                    self.behind.append(giver)
         self._levels = done + 1
         return None
 
-    def _joined(self, meeting: bytes) -> Path:
+    def _joined(self, meeting: _Vertex) -> Path:
         path = list(_walked(self.reached[meeting]))
         while self._after[meeting]:
-            dot = self._towards[meeting]
+            dot, meeting = self._towards[meeting]
             path.append(dot)
-            meeting = dot.receiver
         return tuple(path)
 
 
-def _walked(label: _Label) -> Path:
+def _walked(way: _Way) -> Path:
     """Return the DoTs of a way, from the namespace on."""
     path: list[Dot] = []
-    _, dot, before = label
+    _, dot, before = way
     while dot is not None and before is not None:
         path.append(dot)
         _, dot, before = before
@@ -458,11 +457,12 @@ def _path(graph: Graph, sieve: _Sieve, subject: bytes, namespace: bytes) -> Path
     sieve.check(namespace)
     if subject == namespace:
         return ()
-    ends = (subject, EVERYBODY) if sieve.alive(subject) else (EVERYBODY,)
-    path = _Search(graph, sieve, namespace, *ends).meet()
+    start = graph.vertex(namespace, namespace)
+    ends = [graph.vertex(namespace, end) for end in (subject, EVERYBODY) if sieve.alive(end)]
+    path = _Search(sieve, start, *ends).meet()
     if path is None and sieve.doubted:
         sieve.doubts_pass = True
-        path = _Search(graph, sieve, namespace, *ends).meet()
+        path = _Search(sieve, start, *ends).meet()
     if path is None:
         sieve.check(subject)
         raise NoProof(
@@ -532,26 +532,25 @@ class _Gathering:
 
     def gather(self, namespace: bytes, subject: bytes) -> None:
         """Find what ``subject``, or everybody, holds in one namespace; :class:`SearchExhausted`."""
-        received = self._graph.received(namespace)
-        ends = [end for end in (subject, EVERYBODY) if self._living.alive(end)]
-        known: dict[bytes, list[_Claim]] = {}
-        level: dict[bytes, list[_Claim]] = {end: [] for end in ends}
+        ends = [self._graph.vertex(namespace, end) for end in (subject, EVERYBODY) if self._living.alive(end)]
+        known: dict[_Vertex, list[_Claim]] = {}
+        level: dict[_Vertex, list[_Claim]] = {end: [] for end in ends}
         while level:
-            onward: dict[bytes, list[_Claim]] = {}
+            onward: dict[_Vertex, list[_Claim]] = {}
             for vertex, claims in level.items():
-                for giver, between in received.get(vertex, _NOBODY).items():
-                    if giver in ends or not self._living.alive(giver):
+                for giver, dots in vertex.received.items():
+                    if giver in ends or not self._living.alive(giver.id):
                         continue
-                    for claim in self._before(claims, between, last=vertex in ends):
-                        if giver == namespace:
+                    for claim in self._before(claims, dots, last=vertex in ends):
+                        if giver.id == namespace:
                             self._take(namespace, claim)
                         elif claim.dots < LIMITS.dots_per_path and self._keep(known.setdefault(giver, []), claim):
                             onward.setdefault(giver, []).append(claim)
             level = onward
 
-    def _before(self, claims: list[_Claim], between: Between, *, last: bool) -> Iterator[_Claim]:
+    def _before(self, claims: list[_Claim], dots: Path, *, last: bool) -> Iterator[_Claim]:
         """Yield the claims of the DoTs alone when they are the last ones, else what they leave of ``claims``."""
-        for dot in between:
+        for dot in dots:
             self._budget.spend(1)
             for single in self._living.claims(dot):
                 if last:

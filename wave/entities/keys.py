@@ -22,6 +22,8 @@ from nacl.exceptions import ValueError as NaclValueError
 from wave.errors import BadPassphrase, BadSignature, SecretFileCorrupt
 
 SEED_BYTES = 32
+_KIBIBYTE = 1024
+PUBLIC_BYTES = 32
 SIGNATURE_BYTES = 64
 SALT_BYTES = 16
 NONCE_BYTES = 24
@@ -48,7 +50,7 @@ def verify(public: bytes, message: bytes, signature: bytes) -> None:
     Strict: keys and commitments of small order, keys that are not reduced and signatures whose scalar is not reduced
     are refused, and so are lengths other than these.
     """
-    if len(signature) != SIGNATURE_BYTES:
+    if len(signature) != SIGNATURE_BYTES or len(public) != PUBLIC_BYTES:  # PyNaCl looks at neither
         raise BadSignature("the signature does not verify")
     try:
         crypto_sign_open(signature + message, public)
@@ -100,6 +102,7 @@ def _stretch(passphrase: str, salt: bytes, cost: Cost) -> bytes:
     within = (
         LEAST_COSTLY.passes <= cost.passes <= MOST_COSTLY.passes
         and LEAST_COSTLY.memory <= cost.memory <= MOST_COSTLY.memory
+        and cost.memory % _KIBIBYTE == 0  # the rest would be left out, and so could be altered unnoticed
     )
     if not within or len(salt) != SALT_BYTES:
         raise SecretFileCorrupt("the secret file asks for an Argon2id cost out of bounds")

@@ -88,7 +88,7 @@ def _parse(text: str) -> tuple[Entity, tuple[bytes, bytes, int, int] | None, byt
 def _contents(value: Value) -> tuple[Entity, tuple[bytes, bytes, int, int] | None, bytes]:
     if not isinstance(value, tuple) or not value:
         raise SecretFileCorrupt("this secret file does not hold what it should")
-    if value[0] != _VERSION:
+    if type(value[0]) is not int or value[0] != _VERSION:  # True equals 1
         raise UnknownVersion(f"a secret file of version {value[0]!r}")
     if len(value) != _PARTS or not isinstance(value[1], bytes) or not isinstance(value[3], bytes):
         raise SecretFileCorrupt("this secret file does not hold what it should")

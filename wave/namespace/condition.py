@@ -60,7 +60,7 @@ class Condition(Record, frozen=True):
                 return f"rate {count}/{seconds}s"
         except ConditionUnknown:
             pass
-        return f"{self.kind} {self.arguments!r}"
+        return f"{self.kind[:40]!r} {self.arguments!r}"
 
 
 def when(text: str) -> Condition:

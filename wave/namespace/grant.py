@@ -92,6 +92,7 @@ def _split_place(place: str) -> tuple[str, str]:
         for index, cell in enumerate(cells):
             if cell.endswith(_FILE_SUFFIXES):
                 return "/".join(cells[: index + 1]), "/".join(cells[index + 1 :])
+        return "", ""
     namespace, _, pattern = place.partition("/")
     return namespace, pattern
 

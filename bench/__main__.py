@@ -1,0 +1,58 @@
+"""``python -m bench [NAME …] [--json] [--check]``: measure, print, and with ``--check`` exit 1 for a missed bound."""
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+
+from bench.figure import Figure
+
+_NOT_BENCHES = {"__init__", "__main__", "figure"}
+
+
+def main(arguments: list[str]) -> int:
+    """Measure what ``arguments`` name, or everything; return the exit status."""
+    names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _NOT_BENCHES)
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure, and compare with the bounds.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure ({', '.join(names)}); default: all")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--check", action="store_true", help="exit 1 when a bound is missed")
+    chosen = parser.parse_args(arguments)
+    unknown = sorted(set(chosen.names) - set(names))
+    if unknown:
+        parser.error(f"there is nothing to measure called {', '.join(unknown)}; there is {', '.join(names)}")
+    found: list[tuple[str, Figure]] = []
+    for name in chosen.names or names:
+        measure: Callable[[], Iterator[Figure]] = import_module(f"bench.{name}").figures
+        for figure in measure():
+            found.append((name, figure))
+            if not chosen.json:
+                print(_line(name, figure), flush=True)
+    if chosen.json:
+        print(json.dumps(_report(found), indent=2))
+    missed = [figure.name for _, figure in found if figure.verdict == "FAIL"]
+    if missed:
+        print(f"missed: {'; '.join(missed)}", file=sys.stderr)
+    return 1 if missed and chosen.check else 0
+
+
+def _line(name: str, figure: Figure) -> str:
+    value = "-" if figure.value is None else f"{figure.value:.3g} {figure.unit}".rstrip()
+    bound = "" if figure.bound is None else f"<= {figure.bound:g} {figure.unit}".rstrip()
+    note = f"  ({figure.note})" if figure.note else ""
+    return f"{name:8} {figure.name:54} {value:>12}  {bound:12} {figure.verdict:4}{note}"
+
+
+def _report(found: list[tuple[str, Figure]]) -> dict[str, object]:
+    return {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "figures": [{"bench": name, **figure.to_json()} for name, figure in found],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,60 @@
+"""A measured figure, its bound, and ways to measure that bear a busy machine."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+Action = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What was measured, in which unit, and the most it may be (None: it is shown and bound to nothing).
+
+    ``value`` is None when it could not be measured here; ``note`` says why, or under which circumstances it was.
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    bound: float | None = None
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """``pass`` or ``FAIL``, ``skip`` for what was not measured, nothing for what has no bound."""
+        if self.value is None:
+            return "skip"
+        if self.bound is None:
+            return ""
+        return "pass" if self.value <= self.bound else "FAIL"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figure as a plain dict."""
+        return {**asdict(self), "verdict": self.verdict}
+
+
+def seconds(action: Action, times: int = 1) -> float:
+    """Return how long it takes to do ``action`` so many times."""
+    start = time.perf_counter()
+    for _ in range(times):
+        action()
+    return time.perf_counter() - start
+
+
+def median_seconds(actions: Sequence[Action]) -> float:
+    """Return the median over ``actions``, each done once."""
+    return median(seconds(action) for action in actions)
+
+
+def ratio(action: Action, other: Action, *, blocks: int = 41, block: int = 50) -> float:
+    """Return how many times as long ``action`` takes as ``other``.
+
+    Blocks of both alternate, and the median of the blocks' ratios counts, so that what else runs on the machine hits
+    both alike.
+    """
+    seconds(action, block)
+    seconds(other, block)
+    return median(seconds(action, block) / seconds(other, block) for _ in range(blocks))

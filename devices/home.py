@@ -1,0 +1,200 @@
+"""The home server: with the namespace's secret it gives each device an entity and its rights, and runs them all."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+from devices.controller import RULES, Place
+from devices.log import DecisionLog, Entry, Tell
+from devices.plan import Address, ControllerPlan, DevicePlan, HomePlan
+from devices.site import Actor, Site
+from wave.agent.wire import Call, FindObject, Publish
+from wave.codec import id_text
+from wave.dots.dot import Dot
+from wave.entities.entity import EntitySecret
+from wave.entities.keyring import Keyring, read_secret, read_text, write_file, write_secret
+from wave.entities.object import from_text
+from wave.errors import AlreadyExists, BadPassphrase, MissingFile, Revoked, StateUnwritable, UnknownObject
+from wave.namespace.grant import Right, right
+
+DAY: Final = 86_400
+ENTITY_LIFETIME: Final = 10 * 365 * DAY
+DOT_LIFETIME: Final = 30 * DAY
+RENEW_WITHIN: Final = 10 * DAY
+CHECK_EVERY: Final = 3600.0  # seconds between looks for DoTs that near their end
+
+R = TypeVar("R")
+
+
+class Agent(Protocol):
+    """Whoever carries out calls."""
+
+    async def call(self, call: Call[R]) -> R:
+        """Return the answer, or raise the agent's error."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One actor of a home: its plan and its own secret."""
+
+    name: str
+    plan: DevicePlan | ControllerPlan
+    secret: EntitySecret
+
+
+class Home:
+    """A home in a directory of its own: ``NAME.ent`` and ``NAME.dot`` for each device and controller."""
+
+    def __init__(
+        self,
+        plan: HomePlan,
+        owner: EntitySecret,
+        directory: Path,
+        *,
+        agent: Agent,
+        draw: Callable[[int], bytes],
+        keyring: Keyring | None = None,
+    ) -> None:
+        """Keep what belongs to the home of ``owner``, the namespace, in ``directory``; names go into ``keyring``."""
+        self.plan = plan
+        self.owner = owner
+        self.directory = directory
+        self._agent = agent
+        self._draw = draw
+        self._keyring = keyring
+
+    async def provision(self, now: int) -> tuple[tuple[Member, ...], tuple[Revoked, ...]]:
+        """Give every actor its entity and its rights, where it lacks them; return all, and what was taken back.
+
+        Doing it again changes nothing. A DoT that somebody revoked is not replaced: that was meant. To grant again,
+        delete the file ``NAME.dot``.
+        """
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StateUnwritable(f"cannot create {self.directory}: {error.strerror}") from None
+        members, publish, taken_back = [], [self.owner.entity.to_bytes()], []
+        for name, plan, rights in self._wanted():
+            secret = self._secret(name, now)
+            publish.append(secret.entity.to_bytes())
+            members.append(Member(name, plan, secret))
+            if rights:
+                try:
+                    publish.append(await self._dot(name, secret, rights, now))
+                except Revoked as error:
+                    taken_back.append(error)
+        await self._agent.call(Publish(objects=tuple(publish)))
+        return tuple(members), tuple(taken_back)
+
+    def _wanted(self) -> list[tuple[str, DevicePlan | ControllerPlan, tuple[tuple[str, str], ...]]]:
+        devices = [(one.instance, one, one.rights()) for one in self.plan.devices]
+        controllers = [(one.name, one, one.rights(self.plan.namespace)) for one in self.plan.controllers]
+        return [*devices, *controllers]
+
+    def _secret(self, name: str, now: int) -> EntitySecret:
+        path = self.directory / f"{name}.ent"
+        try:
+            return read_secret(path, _no_passphrase)
+        except MissingFile:
+            secret = EntitySecret.create(
+                self._draw, created=now, expires=now + ENTITY_LIFETIME, comment=f"{name} of a home"
+            )
+            write_secret(path, secret, None)
+        if self._keyring is not None:
+            try:
+                if self._keyring.find(name) is None:
+                    self._keyring.add(name, secret.entity)
+            except AlreadyExists:
+                pass
+        return secret
+
+    async def _dot(self, name: str, secret: EntitySecret, rights: tuple[tuple[str, str], ...], now: int) -> bytes:
+        """Return the bytes of the DoT that an actor acts by, a new one when the plan or the time asks for it."""
+        path = self.directory / f"{name}.dot"
+        grants = tuple(_rights(rights))
+        try:
+            known: Dot | None = Dot.from_object(from_text(read_text(path)))
+        except MissingFile:
+            known = None
+        if known is not None and known.receiver == secret.id and known.namespace == self.owner.id:
+            try:
+                height = (await self._agent.call(FindObject(id=id_text(known.id)))).revoked_at
+            except UnknownObject:
+                height = None
+            if height is not None and known.grants == grants:
+                raise Revoked(
+                    f"the right of {name} was taken back in block {height}", hint=f"to grant it again, delete {path}"
+                )
+            if height is None and known.grants == grants and known.expires - now > RENEW_WITHIN:
+                return known.to_bytes()
+        dot = Dot.create(
+            self.owner,
+            receiver=secret.id,
+            namespace=self.owner.id,
+            grants=grants,
+            created=now,
+            expires=now + DOT_LIFETIME,
+            comment=f"{name}, by the home server",
+        )
+        write_file(path, dot.to_object().to_text().encode("ascii"), replace=True)
+        return dot.to_bytes()
+
+    @asynccontextmanager
+    async def running(
+        self,
+        members: tuple[Member, ...],
+        site: Site,
+        *,
+        resolve: Callable[[str], Awaitable[bytes]],
+        tell: Tell,
+    ) -> AsyncIterator[tuple[Actor, ...]]:
+        """Run all ``members`` in this process while the body runs; they stop in reverse order."""
+        async with AsyncExitStack() as stack:
+            actors: list[Actor] = []
+            for member in members:
+                note = self.teller(member.name, tell)
+                if isinstance(member.plan, DevicePlan):
+                    plan = member.plan
+                    device = site.device(
+                        plan.kind, plan.instance, member.secret, self.owner.id, tell=note, also=plan.also
+                    )
+                    actors.append(await stack.enter_async_context(device))
+                else:
+                    sources = {name: await self._place(one, resolve) for name, one in member.plan.sources}
+                    target = await self._place(member.plan.target, resolve)
+                    rule = RULES[member.plan.rule]
+                    controller = site.controller(member.name, member.secret, sources, target, rule, tell=note)
+                    actors.append(await stack.enter_async_context(controller))
+            yield tuple(actors)
+
+    def teller(self, name: str, tell: Tell) -> Tell:
+        """Return what tells an actor's decisions to its own log file and to ``tell``."""
+        log = DecisionLog(self.directory / f"{name}.log")
+
+        def both(entry: Entry) -> None:
+            log(entry)
+            tell(entry)
+
+        return both
+
+    async def _place(self, address: Address, resolve: Callable[[str], Awaitable[bytes]]) -> Place:
+        own = address.namespace == self.plan.namespace
+        return Place(self.owner.id if own else await resolve(address.namespace), address.resource)
+
+    async def renew_always(self, clock: Callable[[], float]) -> None:
+        """Look now and then for DoTs that near their end, until cancelled."""
+        while True:
+            await asyncio.sleep(CHECK_EVERY)
+            await self.provision(int(clock()))
+
+
+def _rights(wanted: tuple[tuple[str, str], ...]) -> list[Right]:
+    return [right((permission,), pattern) for permission, pattern in wanted]
+
+
+def _no_passphrase() -> str:
+    raise BadPassphrase("a device's secret file has a passphrase, and nobody is there to type it")

@@ -1,0 +1,69 @@
+"""A world with a message router on loopback and an agent's two answers (proofs, facts) from memory."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from tests.world import World
+from wave.bus.peer import Peer
+from wave.bus.router import Router
+from wave.bus.websocket import serving
+from wave.dots.dot import Dot
+from wave.dots.facts import Facts
+from wave.dots.proof import Proof
+from wave.dots.request import Request
+from wave.dots.search import Graph, find_proof
+from wave.errors import ChainUnavailable
+
+
+class Town:
+    """Peers by name on one router, whose agent knows every DoT that was given in it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.graph = Graph()
+        self.url = ""
+        self.chain_down = False
+        self.block_time: int | None = None
+        self.proofs_built = 0
+
+    def give(self, giver: str, receiver: str, *texts: str, **fields: Any) -> Dot:
+        """Grant, and let the agent know."""
+        dot = self.world.grant(giver, receiver, *texts, **fields)
+        self.graph.add(dot)
+        return dot
+
+    def clock(self) -> float:
+        return self.world.now
+
+    async def facts(self) -> Facts:
+        """What an agent's feed gives: revocations and the newest block, no records."""
+        if self.chain_down:
+            raise ChainUnavailable("the chain is down")
+        time = self.world.now if self.block_time is None else self.block_time
+        return replace(self.world.facts, entities={}, time=time)
+
+    async def prove(self, request: Request) -> tuple[Proof, int]:
+        """What an agent answers to Prove."""
+        self.proofs_built += 1
+        facts = replace(self.world.facts, entities=self.world.records)
+        proof = find_proof(self.graph, request, facts, now=self.world.now)
+        return proof, min([dot.expires for dot in proof.dots], default=self.world.now + 3600)
+
+    def peer(self, name: str, **more: Any) -> Peer:
+        """Return the peer of that name, not connected yet."""
+        options = {"proofs": self.prove, "facts": self.facts, "clock": self.clock, "draw": os.urandom, **more}
+        return Peer(self.world.entity(name), options.pop("url", self.url), **options)
+
+    def router(self, kind: type[Router] = Router) -> Router:
+        return kind(self.facts, clock=self.clock, draw=os.urandom, review_every=0.02)
+
+    @asynccontextmanager
+    async def open(self, kind: type[Router] = Router) -> AsyncIterator[Router]:
+        """Serve a router while the body runs."""
+        router = self.router(kind)
+        async with serving(router, port=0) as url:
+            self.url = url
+            yield router

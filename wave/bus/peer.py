@@ -1,0 +1,360 @@
+"""The peer: an entity on the bus. It signs and proves what it sends, and checks all that it receives."""
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Final, Self, TypeAlias
+
+from wave.bus.frame import (
+    Deliver,
+    Denied,
+    Done,
+    Dropped,
+    Frame,
+    Hello,
+    Publish,
+    Subscribe,
+    Unsubscribe,
+    read_frame,
+    read_pair,
+    write_frame,
+)
+from wave.bus.message import JSON, NONCE_BYTES, PUBLISH, SUBSCRIBE, Accepted, Inbox, Message, requests
+from wave.bus.proofs import Proofs, ProofSource
+from wave.bus.router import Clock, FactsSource, Link
+from wave.bus.values import contexts
+from wave.bus.websocket import connected
+from wave.entities.entity import EntitySecret
+from wave.errors import Refused, RouterUnavailable, WaveError
+from wave.limits import LIMITS
+from wave.namespace.pattern import Pattern, covers, resource
+
+Received: TypeAlias = Accepted
+OnRefused: TypeAlias = Callable[[Message | None, WaveError], None]
+Asking: TypeAlias = Subscribe | Unsubscribe | Publish
+Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[Link]]
+
+_BACKOFF_FIRST: Final = 0.1
+_BACKOFF_MOST: Final = 5.0
+_CHALLENGE: Final = "application/wave-challenge"
+
+
+def _ignore(_message: Message | None, _error: WaveError) -> None:
+    pass
+
+
+class Reading:
+    """An open subscription: ``async for received in reading``. Ends with the error that ended the right to it."""
+
+    def __init__(self, peer: "Peer", number: int, namespace: bytes, pattern: Pattern, refused: OnRefused) -> None:
+        """Belong to ``peer``, under its ``number``."""
+        self.number = number
+        self.namespace = namespace
+        self.pattern = pattern
+        self.refused = refused
+        self.opened = False
+        self.dropped = 0
+        self._peer = peer
+        self._waiting: deque[Received] = deque()
+        self._stirred = asyncio.Event()
+        self._end: WaveError | None = None
+        self._closed = False
+
+    def wants(self, message: Message) -> bool:
+        """Tell whether a message belongs here, whatever the router says."""
+        return message.namespace == self.namespace and covers(self.pattern, message.resource)
+
+    def put(self, received: Received) -> None:
+        """Add a message; the oldest is dropped, and counted, when too many wait."""
+        if len(self._waiting) >= LIMITS.queue_frames:
+            self._waiting.popleft()
+            self.dropped += 1
+        self._waiting.append(received)
+        self._stirred.set()
+
+    def end(self, error: WaveError) -> None:
+        """End it; whoever reads gets what waits, and then ``error``."""
+        self._end = error
+        self._stirred.set()
+
+    async def close(self) -> None:
+        """Give the subscription up."""
+        self._closed = True
+        self._stirred.set()
+        await self._peer.unsubscribe(self)
+
+    def __aiter__(self) -> AsyncIterator[Received]:
+        return self
+
+    async def __anext__(self) -> Received:
+        while not self._waiting:
+            if self._closed:
+                raise StopAsyncIteration
+            if self._end is not None:
+                raise self._end
+            self._stirred.clear()
+            await self._stirred.wait()
+        return self._waiting.popleft()
+
+
+class Peer:
+    """``async with Peer(secret, url, …) as peer``: stays connected, and subscribed, while the body runs."""
+
+    def __init__(
+        self,
+        secret: EntitySecret,
+        url: str,
+        *,
+        proofs: ProofSource,
+        facts: FactsSource,
+        clock: Clock,
+        draw: Callable[[int], bytes],
+        lifetime: int = 30,
+        patience: float = 10.0,
+        inbox: Inbox | None = None,
+        connect: Connect = connected,
+    ) -> None:
+        """Act as ``secret`` on the router at ``url``.
+
+        ``proofs`` builds proofs and ``facts`` gives the registry's newest facts, both as a rule from the local agent;
+        messages are valid for ``lifetime`` seconds; acts wait ``patience`` seconds for connection and answer.
+        """
+        self.secret = secret
+        self._url = url
+        self._proofs = Proofs(secret.entity, proofs)
+        self._facts = facts
+        self._clock = clock
+        self._draw = draw
+        self._lifetime = lifetime
+        self._patience = patience
+        self._inbox = Inbox(since=int(clock())) if inbox is None else inbox
+        self._connect = connect
+        self._sequence = 0
+        self._number = 0
+        self._link: Link | None = None
+        self._challenge = b""
+        self._up = asyncio.Event()
+        self._trouble: WaveError = RouterUnavailable(f"the router at {url} does not answer")
+        self._answers: dict[int, asyncio.Future[int]] = {}
+        self._readings: dict[int, Reading] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.dropped = 0
+
+    async def __aenter__(self) -> Self:
+        """Begin to connect."""
+        self._task = asyncio.create_task(self._stay_connected())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnect."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    # Acts ----------------------------------------------------------------------------------------------------------
+
+    async def publish(self, namespace: bytes, where: str, payload: bytes, *, content_type: str = JSON) -> int:
+        """Publish and return to how many connections the router handed it; raises what it or the agent refused."""
+        await self._connected()
+        return await self._do(
+            PUBLISH, namespace, resource(where), content_type, lambda: payload, Publish
+        )
+
+    async def subscribe(self, namespace: bytes, pattern: str, *, refused: OnRefused = _ignore) -> Reading:
+        """Subscribe; ``refused`` hears of messages that came and did not pass. Raises what the router or agent refused.
+
+        The subscription outlives a lost connection: it is opened again with the next.
+        """
+        reading = Reading(self, self._next_number(), namespace, Pattern(pattern), refused)
+        await self._connected()
+        self._readings[reading.number] = reading
+        try:
+            await self._open(reading)
+        except BaseException:
+            self._readings.pop(reading.number, None)
+            raise
+        reading.opened = True
+        return reading
+
+    async def unsubscribe(self, reading: Reading) -> None:
+        """End a subscription here, and at the router if that can be told."""
+        if self._readings.pop(reading.number, None) is not None and self._up.is_set():
+            with contextlib.suppress(WaveError):
+                await self._ask(Unsubscribe(self._next_number(), reading.number))
+
+    async def _open(self, reading: Reading) -> int:
+        return await self._do(
+            SUBSCRIBE,
+            reading.namespace,
+            reading.pattern,
+            _CHALLENGE,
+            lambda: self._challenge,
+            lambda _, m, p: Subscribe(reading.number, m, p),
+        )
+
+    async def _do(  # noqa: PLR0917 - its two callers stand above
+        self,
+        permission: str,
+        namespace: bytes,
+        where: Pattern,
+        content_type: str,
+        payload: Callable[[], bytes],
+        frame: Callable[[int, bytes, bytes], Asking],
+    ) -> int:
+        """Prove, sign, send and wait for the answer; when it is a no, once more if another proof can be had by now."""
+        asked = requests(self.secret.id, permission, namespace, where, contexts(content_type, payload()))
+        proof = await self._proofs.get(asked, int(self._clock()))
+        for last in (False, True):
+            now = int(self._clock())
+            self._sequence += 1
+            message = Message.create(
+                self.secret,
+                permission=permission,
+                namespace=namespace,
+                resource=where,
+                payload=payload(),
+                content_type=content_type,
+                created=now,
+                expires=now + self._lifetime,
+                sequence=self._sequence,
+                nonce=self._draw(NONCE_BYTES),
+                proof=proof.id,
+            )
+            try:
+                return await self._ask(frame(self._next_number(), message.to_bytes(), proof.to_bytes()))
+            except Refused:
+                renewed = await self._proofs.renew(asked, now)
+                if last or renewed is None or renewed.id == proof.id:
+                    raise
+                proof = renewed
+        raise AssertionError  # the loop returns or raises
+
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    # The connection ------------------------------------------------------------------------------------------------
+
+    async def _connected(self) -> None:
+        try:
+            await asyncio.wait_for(self._up.wait(), self._patience)
+        except TimeoutError:
+            raise self._trouble from None
+
+    async def _ask(self, frame: Asking) -> int:
+        """Send a frame and return the count in its answer; :class:`RouterUnavailable` when none comes."""
+        link = self._link
+        if link is None:
+            raise self._trouble
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._answers[frame.number] = answer
+        try:
+            await link.send(write_frame(frame))
+            return await asyncio.wait_for(answer, self._patience)
+        except TimeoutError:
+            raise RouterUnavailable(f"the router at {self._url} gave no answer in {self._patience:g} s") from None
+        finally:
+            self._answers.pop(frame.number, None)
+
+    async def _stay_connected(self) -> None:
+        backoff = _BACKOFF_FIRST
+        while True:
+            begun = asyncio.get_running_loop().time()
+            try:
+                async with self._connect(self._url) as link:
+                    await self._attend(link)
+                self._trouble = RouterUnavailable(f"the router at {self._url} closed the connection")
+            except WaveError as error:
+                self._trouble = error
+            if asyncio.get_running_loop().time() - begun > _BACKOFF_MOST:
+                backoff = _BACKOFF_FIRST
+            await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - only spreads reconnections
+            backoff = min(2 * backoff, _BACKOFF_MOST)
+
+    async def _attend(self, link: Link) -> None:
+        """Serve one connection until it closes."""
+        reopening: asyncio.Task[None] | None = None
+        try:
+            while (data := await link.receive()) is not None:
+                frame = read_frame(data)
+                if isinstance(frame, Hello) and reopening is None:
+                    self._challenge, self._link = frame.challenge, link
+                    reopening = asyncio.create_task(self._reopen())
+                    self._up.set()
+                elif reopening is None:
+                    raise frame.error if isinstance(frame, Denied) else RouterUnavailable("the router did not greet")
+                else:
+                    await self._take(frame)
+        finally:
+            self._link = None
+            self._up.clear()
+            if reopening is not None:
+                reopening.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await reopening
+            gone = RouterUnavailable(f"the connection to the router at {self._url} was lost")
+            for answer in self._answers.values():
+                if not answer.done():
+                    answer.set_exception(gone)
+
+    async def _reopen(self) -> None:
+        for reading in [reading for reading in self._readings.values() if reading.opened]:
+            try:
+                await self._open(reading)
+            except RouterUnavailable:
+                return  # the next connection will try again
+            except WaveError as error:
+                self._end(reading.number, error)
+
+    def _end(self, number: int, error: WaveError) -> None:
+        reading = self._readings.pop(number, None)
+        if reading is not None:
+            reading.end(error)
+
+    async def _take(self, frame: Frame) -> None:
+        match frame:
+            case Done(number, count):
+                self._settle(number, count)
+            case Denied(number, error):
+                if not self._settle(number, error):
+                    self._end(number, error)
+            case Deliver():
+                await self._receive(frame)
+            case Dropped(count):
+                self.dropped += count
+
+    def _settle(self, number: int, outcome: int | WaveError) -> bool:
+        """Give an answer to whoever waits for it; False when nobody does."""
+        answer = self._answers.get(number)
+        if answer is None or answer.done():
+            return False
+        if isinstance(outcome, WaveError):
+            answer.set_exception(outcome)
+        else:
+            answer.set_result(outcome)
+        return True
+
+    async def _receive(self, frame: Deliver) -> None:
+        """Check a delivered message as if nobody had, and give it to the readings that want it."""
+        message: Message | None = None
+        readings = tuple(self._readings.values())
+        try:
+            message, proof = read_pair(frame.message, frame.proof)
+            readings = tuple([reading for reading in readings if reading.wants(message)])
+            if not readings:
+                return
+            facts = await self._facts()
+            received = self._inbox.accept(message, proof, facts, permission=PUBLISH, now=int(self._clock()))
+        except WaveError as error:
+            for reading in readings:
+                reading.refused(message, error)
+            return
+        for reading in readings:
+            reading.put(received)
