@@ -63,7 +63,7 @@ def mkentity(
         passphrase = reference.passphrase(passphrase_file, output)
     else:
         passphrase = ui.new_passphrase(output)
-    _ = session.agent  # when the agent cannot be reached, nothing is written
+    _check_reach(session, publish=not no_publish)
     from wave.codec import id_text
     from wave.entities.keyring import write_secret
 
@@ -93,6 +93,16 @@ def _create(session: Session, expires: str, contact: str, comment: str) -> "Enti
     return EntitySecret.create(
         os.urandom, created=now, expires=parse_expiry(expires, now), contact=contact, comment=comment
     )
+
+
+def _check_reach(session: Session, *, publish: bool) -> None:
+    """Raise unless the agent, and its chain when that is needed, can be reached: then nothing is written."""
+    if publish:
+        from wave.agent.wire import Status
+
+        session.call(Status())
+    else:
+        _ = session.agent
 
 
 def _keep_name(session: Session, path: Path, entity: "Entity") -> str | None:

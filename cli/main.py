@@ -163,7 +163,7 @@ def _run(session: Session, arguments: list[str]) -> int:
         return _INTERRUPTED
     except BrokenPipeError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - what is not ours is raised again
         return _failed(session, error, as_json=_wants_json(session, arguments))
     return 0
 

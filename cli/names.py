@@ -59,7 +59,8 @@ def name(
     found = reference.entity(session, target)
     declared = Name.create(giver, label=label, target=found.id, created=now, expires=until)
     reference.introduce(session, reference.Found(giver.id, "file", giver.entity), found)
-    (reply,) = session.call(Publish(objects=(declared.to_object().to_bytes(),), keep_only=no_publish)).objects
+    kept = no_publish or not reference.is_published(session, giver.id)
+    (reply,) = session.call(Publish(objects=(declared.to_object().to_bytes(),), keep_only=kept)).objects
     ui.show(
         {
             "id": reply.id,
@@ -73,6 +74,8 @@ def name(
         [reply.id],
         as_json=session.json,
     )
+    if kept and not no_publish:
+        ui.say("the name is kept here: its signer's record is not published, so nobody else could check it")
 
 
 @verb

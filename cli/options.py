@@ -62,10 +62,18 @@ def _set_json(context: click.Context, _: click.Parameter, value: bool) -> None:
 
 def verb(function: F) -> click.Command:
     """Make a command of ``function(session, …)``, with ``--json``."""
-    json = click.option(
-        "--json", is_flag=True, is_eager=True, expose_value=False, callback=_set_json, help="Print one JSON document."
+    command = click.command()(click.pass_obj(function))
+    command.params.append(
+        click.Option(
+            ["--json"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_set_json,
+            help="Print one JSON document.",
+        )
     )
-    return click.command()(json(click.pass_obj(function)))
+    return command
 
 
 def secret_options(function: F) -> F:

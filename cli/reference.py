@@ -68,8 +68,9 @@ def entity(session: Session, text: str) -> Found:
     try:
         reply = session.call(Resolve(name=text if root is None else f"{label}.{root.text}"))
     except NotFound as error:
-        near = _near(session, text)
-        raise type(error)(error.message, hint=near or error.hint, decision=error.decision) from None
+        if dot:
+            raise
+        raise type(error)(error.message, hint=_near(session, text) or error.hint, decision=error.decision) from None
     return Found(identity(reply.id), reply.by, None)
 
 
@@ -112,7 +113,8 @@ def _near(session: Session, text: str) -> str:
     if not text.endswith(SUFFIXES):
         names.update(Names(session).by_id.values())
     names -= {text}
-    if near := difflib.get_close_matches(text, names, n=3):
+    longer = sorted(name for name in names if text and name.startswith(text))
+    if near := longer[:3] or difflib.get_close_matches(text, names, n=3):
         return f"did you mean {' or '.join(near)}?"
     if not names:
         return ""
@@ -174,6 +176,16 @@ def introduce(session: Session, *people: Found) -> None:
             unknown.append(one.record.to_bytes() if one.record is not None else b"")
     if unknown:
         session.call(Publish(objects=tuple(unknown), keep_only=True))
+
+
+def is_published(session: Session, identity: bytes) -> bool:
+    """Tell whether an entity's record stands on the chain; what it signs can be checked by others only then."""
+    from wave.agent.wire import FindObject
+
+    try:
+        return session.call(FindObject(id=id_text(identity))).height is not None
+    except NotFound:
+        return False
 
 
 # Secrets -----------------------------------------------------------------------------------------------------------

@@ -26,8 +26,9 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 @click.option(
     "--indirections",
     type=click.IntRange(0, 2**31 - 1),
+    metavar="N",
     default=0,
-    show_default=True,
+    show_default="0",
     help="How many further hops the receiver may hand it on.",
 )
 @click.option("--ttl", type=click.IntRange(0, 2**31 - 1), default=None, hidden=True)
@@ -79,7 +80,7 @@ def grant(
     warnings = [session.with_names(warning) for warning in _warnings(session, own, sought, hops)]
     for warning in warnings:
         ui.warn(warning.message, warning.hint)
-    published = _stays_at_home(session) if publish is None else publish
+    published = _to_publish(session, own, publish)
     (reply,) = session.call(Publish(objects=(dot.to_bytes(),), keep_only=not published)).objects
     if output is not None:
         reference.write_text(output, dot.to_object().to_text(), over="DOT")
@@ -89,8 +90,8 @@ def grant(
         [identity],
         as_json=session.json,
     )
-    if not published and output is None:
-        ui.say("the DoT is kept here and not published; hand it over with -o FILE, or publish it with --publish")
+    if not published and publish is None:
+        ui.say("the DoT is kept here and not published: write it with -o FILE to hand it over, or say --publish")
 
 
 def _conditions(when: tuple[str, ...], where: tuple[str, ...], rate: tuple[str, ...]) -> "tuple[Condition, ...]":
@@ -196,6 +197,26 @@ def _hops_left(session: Session, giver: "Found", namespace: "Found", wanted: Any
             return holder.hops_left
     session.call(Prove(ask=Ask(subject=giver.text, namespace=namespace.text, statements=(wanted,))))
     return 0  # by what everybody may, which goes no further
+
+
+def _to_publish(session: Session, giver: "Found", wish: bool | None) -> bool:
+    """Return whether the DoT is to be published: as wished, or where that shows others nothing and serves this agent.
+
+    A DoT on the chain is believed by those alone who find its giver's record there too.
+    """
+    from cli import reference
+    from wave.errors import UnknownEntity
+
+    if wish is False or (wish is None and not _stays_at_home(session)):
+        return False
+    if reference.is_published(session, giver.id):
+        return True
+    if wish is None:
+        return False
+    raise UnknownEntity(
+        "the giver's own record is not published, so nobody could check the DoT",
+        hint="publish it with 'wave mkentity --publish-again FILE', or say --no-publish and hand the DoT over",
+    )
 
 
 def _stays_at_home(session: Session) -> bool:

@@ -23,11 +23,15 @@ class Town:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.home = world.id("home")
         self.graph = Graph()
         self.url = ""
         self.chain_down = False
         self.block_time: int | None = None
+        self.review_every = 0.02
         self.proofs_built = 0
+        self.given: Dot
+        self.read: Dot
 
     def give(self, giver: str, receiver: str, *texts: str, **fields: Any) -> Dot:
         """Grant, and let the agent know."""
@@ -58,12 +62,12 @@ class Town:
         return Peer(self.world.entity(name), options.pop("url", self.url), **options)
 
     def router(self, kind: type[Router] = Router) -> Router:
-        return kind(self.facts, clock=self.clock, draw=os.urandom, review_every=0.02)
+        return kind(self.facts, clock=self.clock, draw=os.urandom, review_every=self.review_every)
 
     @asynccontextmanager
-    async def open(self, kind: type[Router] = Router) -> AsyncIterator[Router]:
+    async def open(self, kind: type[Router] = Router, *, port: int = 0) -> AsyncIterator[Router]:
         """Serve a router while the body runs."""
         router = self.router(kind)
-        async with serving(router, port=0) as url:
+        async with serving(router, port=port) as url:
             self.url = url
             yield router

@@ -14,24 +14,25 @@ from wave.agent.store import Store
 from wave.agent.views import edge, holding_view, path_ids, state_of
 from wave.chain.follower import Follower
 from wave.codec import id_text, parse_id
-from wave.dots import search
+from wave.dots import rules, search
 from wave.dots.explain import Explanation, explain
 from wave.dots.facts import Facts
 from wave.dots.proof import Proof
 from wave.dots.request import Request, Statement
-from wave.dots.rules import facts_fresh
 from wave.dots.verify import verify
 from wave.entities.entity import EVERYBODY, Entity
 from wave.entities.object import ENTITY, decode_object
 from wave.errors import (
     BadRequest,
     ChainUnavailable,
+    NotFound,
     Refused,
     SearchExhausted,
     StateUnwritable,
     UnknownDecision,
     UnknownObject,
     WaveError,
+    codes,
 )
 from wave.limits import LIMITS
 
@@ -59,6 +60,11 @@ class LazyChain:
 
             self._client = ChainClient.connect(self._settings.chain, state=self._settings.home, wait=self._wait)
         return self._client
+
+    @property
+    def connected(self) -> bool:
+        """Whether the chain was asked already."""
+        return self._client is not None
 
     def head(self) -> "Block":
         """Return the newest block."""
@@ -146,13 +152,15 @@ class Engine:
     def _now(self) -> int:
         return int(self._clock())
 
-    def _facts(self, *, at_least: int | None = None) -> Facts:
-        """Return the newest facts that can be had, the chain asked again when that is due.
+    def _facts(self, *, at_least: int | None = None, anew: bool = False) -> Facts:
+        """Return the newest facts that can be had, the chain asked again when that is due, or at once with ``anew``.
 
         When it cannot be asked, what was heard before stands; whoever uses the facts judges whether it is fresh enough.
         """
         facts = self._follower.facts
-        if self._clock() - self._heard >= self._refresh_after or (at_least is not None and facts.height < at_least):
+        anew = anew and not (self.settings.chain == EMBEDDED and facts.height >= 0 and not self._chain.connected)
+        due = self._clock() - self._heard >= self._refresh_after
+        if due or anew or (at_least is not None and facts.height < at_least):
             try:
                 facts = self._sync()
             except ChainUnavailable:
@@ -260,6 +268,10 @@ class Engine:
         entry = self._follower.object(identity)
         data = entry.data if entry else self._store.object(identity)
         if data is None:
+            facts = self._facts(anew=True)
+            entry = self._follower.object(identity)
+            data = entry.data if entry else None
+        if data is None:
             raise UnknownObject(f"no object {call.id} is known here")
         thing = parse(decode_object(data))
         return wire.ObjectReply(
@@ -275,7 +287,11 @@ class Engine:
         facts = self._facts()
         identity, by = parse_id(call.name), "id"
         if identity is None:
-            identity, by = self.knowledge.resolve(call.name, facts, self._now())
+            try:
+                identity, by = self.knowledge.resolve(call.name, facts, self._now())
+            except NotFound:
+                facts = self._facts(anew=True)
+                identity, by = self.knowledge.resolve(call.name, facts, self._now())
         record = facts.entities.get(identity)
         return wire.ResolveReply(id=id_text(identity), by=by, record=None if record is None else record.to_bytes())
 
@@ -299,16 +315,18 @@ class Engine:
     # Rights --------------------------------------------------------------------------------------------------------
 
     def prove(self, call: wire.Prove) -> wire.ProofReply:
-        """Build a shortest proof from what is known; :class:`NoProof`. A no is logged and explained."""
-        facts, now, request = self._facts(), self._now(), call.ask.request()
-        facts_fresh(facts, now, LIMITS.max_staleness, None)
+        """Build a shortest proof from what is known. A no is logged and explained; :class:`Refused`."""
+        request = call.ask.request()
+        facts, now = self._facts(), self._now()
+        rules.facts_fresh(facts, now, LIMITS.max_staleness, None)
         try:
             proof = search.find_proof(self.knowledge.graph, request, facts, now=now)
-        except Refused as refusal:
-            explanation = self._explain(None, request, facts, now)
-            raise type(refusal)(
-                refusal.message, hint=explanation.hint or refusal.hint, decision=explanation.decision
-            ) from None
+        except Refused:
+            facts = self._facts(anew=True)  # what is missing may have come a moment ago
+            try:
+                proof = search.find_proof(self.knowledge.graph, request, facts, now=now)
+            except Refused as refusal:
+                raise self._refused(self._nearest(request, facts, now), request, facts, now, refusal) from None
         people = [entity.expires for entity in proof.entities.values()]
         return wire.ProofReply(
             id=id_text(proof.id),
@@ -317,20 +335,37 @@ class Engine:
             until=min([dot.expires for dot in proof.dots] + people),
         )
 
+    def _nearest(self, request: Request, facts: Facts, now: int) -> Proof | None:
+        """Return a proof that fails for nothing but the values of ``request``, so that a refusal can name the bound."""
+        if not request.context:
+            return None
+        try:
+            return search.find_proof(self.knowledge.graph, replace(request, context={}), facts, now=now)
+        except Refused:
+            return None
+
+    def _refused(
+        self, proof: Proof | None, request: Request, facts: Facts, now: int, refusal: WaveError, **more: Any
+    ) -> WaveError:
+        """Return the error for a no: explained in the log, worded with names, and with the decision's id."""
+        explanation = self._explain(proof, request, facts, now, **more)
+        kind = codes()[explanation.code] if explanation.code in codes() else type(refusal)
+        return kind(explanation.message, hint=explanation.hint, decision=explanation.decision)
+
     def verify(self, call: wire.Verify) -> wire.VerdictReply:
         """Check a proof, log the decision, and raise it when it is a no."""
         proof, request = Proof.from_bytes(call.proof), call.ask.request()
         facts = self._facts(at_least=call.at_least)
         now = self._now()
         at = now if call.at is None else call.at
-        facts_fresh(facts, now, LIMITS.max_staleness, call.at_least)
+        rules.facts_fresh(facts, now, LIMITS.max_staleness, call.at_least)
         if call.at is not None:
             facts = replace(facts, time=at)  # what is known now, asked about another time
-        explanation = self._explain(proof, request, facts, at, at_least=call.at_least)
         try:
             grant = verify(proof, request, facts, now=at, at_least=call.at_least)
         except WaveError as error:
-            raise type(error)(error.message, hint=error.hint, decision=explanation.decision) from None
+            raise self._refused(proof, request, facts, at, error, at_least=call.at_least) from None
+        explanation = self._explain(proof, request, facts, at, at_least=call.at_least)
         return wire.VerdictReply(
             decision=explanation.decision,
             height=grant.height,
@@ -357,7 +392,7 @@ class Engine:
             try:
                 proof = search.find_proof(self.knowledge.graph, request, facts, now=now)
             except Refused:
-                proof = None
+                proof = self._nearest(request, facts, now)
         return self._reply(self._explain(proof, request, facts, now))
 
     def _explain(
@@ -368,6 +403,7 @@ class Engine:
         if not explanation.allowed:
             held = {one: self._givers(one, request.namespace, facts, now) for one in request.statements}
             explanation = explain(proof, request, facts, now=now, at_least=at_least, held=held)
+        explanation = explanation.worded(self._name)
         self._store.log_decision(explanation.decision, wire.encode(self._reply(explanation)))
         return explanation
 
@@ -411,7 +447,7 @@ class Engine:
     def who(self, call: wire.Who) -> wire.WhoReply:
         """Say who may do a thing."""
         facts, now = self._facts(), self._now()
-        facts_fresh(facts, now, LIMITS.max_staleness, None)
+        rules.facts_fresh(facts, now, LIMITS.max_staleness, None)
         (statement,) = (
             wire.Ask(subject=call.namespace, namespace=call.namespace, statements=(call.wanted,)).request().statements
         )
@@ -431,7 +467,7 @@ class Engine:
     def what(self, call: wire.What) -> wire.WhatReply:
         """Say what an entity may do."""
         facts, now = self._facts(), self._now()
-        facts_fresh(facts, now, LIMITS.max_staleness, None)
+        rules.facts_fresh(facts, now, LIMITS.max_staleness, None)
         found = search.holdings(self.knowledge.graph, wire.identity(call.subject), facts, now)
         return wire.WhatReply(holdings=tuple(holding_view(right) for right in found.rights), complete=found.complete)
 

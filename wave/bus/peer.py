@@ -25,7 +25,7 @@ from wave.bus.frame import (
 )
 from wave.bus.message import JSON, NONCE_BYTES, PUBLISH, SUBSCRIBE, Accepted, Inbox, Message, requests
 from wave.bus.proofs import Proofs, ProofSource
-from wave.bus.router import Clock, FactsSource, Link
+from wave.bus.router import Clock, FactsSource, Link, OnRefused
 from wave.bus.values import contexts
 from wave.bus.websocket import connected
 from wave.entities.entity import EntitySecret
@@ -34,7 +34,6 @@ from wave.limits import LIMITS
 from wave.namespace.pattern import Pattern, covers, resource
 
 Received: TypeAlias = Accepted
-OnRefused: TypeAlias = Callable[[Message | None, WaveError], None]
 Asking: TypeAlias = Subscribe | Unsubscribe | Publish
 Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[Link]]
 

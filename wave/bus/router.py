@@ -27,9 +27,10 @@ from wave.bus.frame import (
     read_pair,
     write_frame,
 )
-from wave.bus.message import PUBLISH, SUBSCRIBE, Accepted, Inbox, authorized
+from wave.bus.message import PUBLISH, SUBSCRIBE, Accepted, Inbox, Message, authorized
 from wave.dots.explain import decision_id
 from wave.dots.facts import Facts
+from wave.dots.proof import Proof
 from wave.errors import (
     BadRequest,
     Refused,
@@ -45,6 +46,8 @@ from wave.namespace.pattern import Pattern, covers
 
 FactsSource: TypeAlias = Callable[[], Awaitable[Facts]]
 """Where the registry's newest facts come from; raises :class:`Unavailable` when they cannot be had."""
+
+OnRefused: TypeAlias = Callable[[Message | None, WaveError], None]
 
 Clock: TypeAlias = Callable[[], float]
 """UTC seconds."""
@@ -141,10 +144,20 @@ class Router:
     """Takes links and carries messages between them. There is no way to make it check less."""
 
     def __init__(
-        self, facts: FactsSource, *, clock: Clock, draw: Callable[[int], bytes], review_every: float = 1.0
+        self,
+        facts: FactsSource,
+        *,
+        clock: Clock,
+        draw: Callable[[int], bytes],
+        review_every: float = 1.0,
+        refused: OnRefused = lambda _message, _error: None,
     ) -> None:
-        """Check against ``facts``; look at open subscriptions again every ``review_every`` seconds."""
+        """Check against ``facts``; look at open subscriptions again every ``review_every`` seconds.
+
+        ``refused`` hears of every message that did not pass, None for one that could not be read.
+        """
         self._facts = facts
+        self._refused = refused
         self._clock = clock
         self._draw = draw
         self._review_every = review_every
@@ -208,15 +221,14 @@ class Router:
 
     async def subscribe(self, connection: Connection, frame: Subscribe) -> int:
         """Open a subscription; its signed message must answer this connection's challenge."""
-        message, proof = read_pair(frame.message, frame.proof)
+        message, proof = self._read(frame)
         if len(connection.subscriptions) >= LIMITS.subscriptions_per_connection:
             raise TooLarge(f"at most {LIMITS.subscriptions_per_connection} subscriptions may be open on a connection")
         if frame.number in connection.subscriptions:
             raise BadRequest("a subscription of that number is open already")
         if message.payload != connection.challenge:
             raise WrongPurpose("the subscription was signed for another connection")
-        facts = await self._facts()
-        accepted = self._inbox.accept(message, proof, facts, permission=SUBSCRIBE, now=self._now())
+        accepted = self._accept(message, proof, await self._facts(), SUBSCRIBE)
         connection.subscriptions[frame.number] = Subscription(accepted)
         return 0
 
@@ -228,10 +240,24 @@ class Router:
 
     async def publish(self, frame: Publish) -> int:
         """Check a message and hand it on; return how many connections it went to."""
-        message, proof = read_pair(frame.message, frame.proof)
+        message, proof = self._read(frame)
         facts = await self._facts()
-        self._inbox.accept(message, proof, facts, permission=PUBLISH, now=self._now())
+        self._accept(message, proof, facts, PUBLISH)
         return self.hand_on(message.namespace, message.resource, Deliver(frame.message, frame.proof), facts)
+
+    def _read(self, frame: Subscribe | Publish) -> tuple[Message, Proof]:
+        try:
+            return read_pair(frame.message, frame.proof)
+        except WaveError as error:
+            self._refused(None, error)
+            raise
+
+    def _accept(self, message: Message, proof: Proof, facts: Facts, permission: str) -> Accepted:
+        try:
+            return self._inbox.accept(message, proof, facts, permission=permission, now=self._now())
+        except WaveError as error:
+            self._refused(message, error)
+            raise
 
     def hand_on(self, namespace: bytes, resource: Pattern, deliver: Deliver, facts: Facts) -> int:
         """Queue a message for each connection with a subscription that wants it and still holds by ``facts``."""

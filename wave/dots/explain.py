@@ -174,6 +174,11 @@ class Explanation:
         names = {short(identity): name(identity) for identity in self._people()}
         return [_plain(line, names) for line in self._lines()]
 
+    def worded(self, name: Callable[[bytes], str]) -> "Explanation":
+        """Return the same explanation with names for ids in its message and its hint."""
+        names = {short(identity): name(identity) for identity in self._people()}
+        return replace(self, message=_plain(self.message, names), hint=_plain(self.hint, names))
+
     def _people(self) -> Iterator[bytes]:
         yield self.subject
         yield self.namespace

@@ -1,0 +1,213 @@
+"""The demonstration's stage: the processes that it starts, one state directory a person, and commands run as them."""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from wave.errors import Unavailable
+
+START_PATIENCE: Final = 30.0  # seconds for a process to say that it is ready
+STOP_PATIENCE: Final = 5.0
+_FIRST_LINES: Final = 200
+
+
+class NotStarted(Unavailable):
+    """A process of the demonstration that ended, or said nothing, instead of starting."""
+
+    code = "demo.not_started"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command came to: its exit status, and what it printed as JSON (the result, or the problem)."""
+
+    status: int
+    result: Any
+
+    @property
+    def seen(self) -> str:
+        """Return in a word how it ended: ``ok``, or the code of the error."""
+        if self.status == 0:
+            return "ok"
+        return str(self.result.get("code", self.status)) if isinstance(self.result, dict) else str(self.status)
+
+
+class Process:
+    """A daemon in a process of its own. The first line that it prints is its address."""
+
+    def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        """Start ``wave`` with ``arguments``; what it says goes into the file ``log``."""
+        self.name = name
+        self._log = log
+        self._said = threading.Event()
+        self._address = ""
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(  # noqa: S603 - this very program
+                [sys.executable, "-P", "-m", "cli.main", *arguments],
+                env={**environment},
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                stdin=subprocess.DEVNULL,
+                cwd=log.parent,
+            )
+        self._reader = threading.Thread(target=self._read, name=f"read {name}", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as lines, self._log.open("ab") as log:
+            for line in lines:
+                if not self._said.is_set():
+                    self._address = line.decode("utf-8", "replace").strip()
+                    self._said.set()
+                log.write(line)
+                log.flush()
+        self._said.set()
+
+    def address(self) -> str:
+        """Wait until it is ready and return its address; :class:`NotStarted`."""
+        if not self._said.wait(START_PATIENCE) or not self._address:
+            raise NotStarted(f"{self.name} did not start: {self._last_words()}")
+        return self._address
+
+    def _last_words(self) -> str:
+        """Return why it ended, as far as its log says: the problem that it printed, or its last lines."""
+        text = self._log.read_text("utf-8", "replace")
+        try:
+            return str(json.loads(text)["detail"])
+        except (ValueError, KeyError, TypeError):
+            return " / ".join(text.splitlines()[-3:]) or "it said nothing"
+
+    def ready(self) -> dict[str, Any]:
+        """Wait until it is ready and return what it says of itself in JSON; :class:`NotStarted`."""
+        line = self.address()
+        try:
+            said: dict[str, Any] = json.loads(line)
+        except ValueError:
+            self.ended(STOP_PATIENCE)
+            raise NotStarted(f"{self.name} did not start: {self._last_words()}") from None
+        return said
+
+    def spoke(self, patience: float) -> bool:
+        """Wait for its first line; False when none comes."""
+        return self._said.wait(patience)
+
+    def ended(self, patience: float) -> int | None:
+        """Wait for it to end by itself and return its exit status; None when it goes on."""
+        try:
+            return self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def stop(self) -> None:
+        """Stop it, gently at first."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._reader.join(STOP_PATIENCE)
+
+
+@dataclass
+class Person:
+    """Somebody with a machine's worth of state: their own WAVE_HOME, working directory and agent."""
+
+    name: str
+    directory: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        """The state directory."""
+        return self.directory / "state"
+
+    def run(self, *arguments: str) -> Outcome:
+        """Run ``wave`` with ``arguments`` and ``--json`` as this person, in their directory; return what came of it."""
+        from cli.main import main
+
+        out, err = io.StringIO(), io.StringIO()
+        with _as(self.environment, self.directory), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main([*arguments, "--json"])
+        text = out.getvalue()
+        try:
+            return Outcome(status, json.loads(text))
+        except ValueError:
+            return Outcome(status, text or err.getvalue())
+
+
+@contextmanager
+def _as(environment: Mapping[str, str], directory: Path) -> Iterator[None]:
+    """Be in another directory, with another environment."""
+    before, where = dict(os.environ), Path.cwd()
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(directory)
+    try:
+        yield
+    finally:
+        os.chdir(where)
+        os.environ.clear()
+        os.environ.update(before)
+
+
+class Stage:
+    """Everything that is started for the demonstration, and stopped after it in reverse order."""
+
+    def __init__(self, root: Path) -> None:
+        """Keep all state under ``root``."""
+        self.root = root
+        self._open = ExitStack()
+        self._base = {key: value for key, value in os.environ.items() if not key.startswith("WAVE_")}
+
+    def person(self, name: str, **settings: str) -> Person:
+        """Return a person with an empty state directory; ``settings`` go into their environment."""
+        directory = self.root / name
+        directory.mkdir(mode=0o700)
+        environment = {**self._base, "WAVE_HOME": str(directory / "state"), **settings}
+        return Person(name, directory, environment)
+
+    def start(self, person: Person, name: str, *arguments: str) -> Process:
+        """Start a daemon as a person, and return at once; ask its address to wait until it is ready."""
+        process = Process(name, arguments, person.environment, person.directory / f"{name.replace(' ', '-')}.log")
+        self._open.callback(process.stop)
+        return process
+
+    def __enter__(self) -> Self:
+        """Return the stage."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop everything."""
+        self._open.close()
+
+
+def log_entries(path: Path) -> list[dict[str, Any]]:
+    """Return the decisions in a device's log, oldest first; none when it has no log yet."""
+    try:
+        lines = path.read_text("ascii").splitlines()
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in lines]
+
+
+def wait_for_entry(path: Path, after: int, patience: float = 5.0) -> dict[str, Any] | None:
+    """Return the first decision of a device's log after the first ``after``, waiting for it; None when none comes."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
+        entries = log_entries(path)
+        if len(entries) > after:
+            return entries[after]
+        time.sleep(0.02)
+    return None

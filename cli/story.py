@@ -1,0 +1,411 @@
+"""The story of two homes, told with commands that anybody could type: what is done, what was decided, and why."""
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from cli import ui
+from cli.stage import Outcome, Person, Process, Stage, wait_for_entry
+from wave.codec import id_text
+from wave.entities.keyring import read_entity
+
+ANN_HOME: Final = """\
+namespace = "annhome"
+[[device]]
+kind = "light"
+instance = "porch"
+[[device]]
+kind = "light"
+instance = "bedroom"
+[[device]]
+kind = "thermostat"
+instance = "hall"
+[[device]]
+kind = "motion"
+instance = "door"
+[[device]]
+kind = "notifier"
+instance = "box"
+"""
+BEN_HOME: Final = """\
+namespace = "benhome"
+[[device]]
+kind = "switch"
+instance = "wall"
+[[controller]]
+name = "mirror"
+rule = "mirror"
+from = {switch = "benhome/s.switch/wall/i.boolean/signal/state"}
+to = "ann-home/s.light/porch/i.boolean/slot/state"
+"""
+PORCH: Final = "s.light/porch/i.boolean/slot/state"
+DIMMER: Final = "s.light/porch/i.dimmer/slot/brightness"
+BEDROOM: Final = "s.light/bedroom/i.boolean/slot/state"
+SET_POINT: Final = "s.thermostat/hall/i.thermostat/slot/state"
+WALL: Final = "s.switch/wall/i.boolean/slot/state"
+PACKAGE: Final = "s.motion/door/i.motion/slot/package"
+NOTE: Final = "s.notifier/box/i.notifier/slot/note"
+ENDS_WITHIN: Final = 10.0  # seconds that a subscription may take to end
+
+
+class Row(NamedTuple):
+    """One thing that was expected and what was seen."""
+
+    what: str
+    expected: str
+    seen: str
+
+    @property
+    def right(self) -> bool:
+        """Whether the two are the same."""
+        return self.expected == self.seen
+
+
+class Teller:
+    """Tells the story on stdout (``quiet``: not at all) and keeps the rows of its table."""
+
+    def __init__(self, *, quiet: bool, pause: Callable[[], None]) -> None:
+        """Call ``pause`` before each step but the first."""
+        self.rows: list[Row] = []
+        self._quiet = quiet
+        self._pause = pause
+        self._begun = False
+
+    def line(self, *pieces: str) -> None:
+        """Print a line."""
+        if not self._quiet:
+            ui.out(pieces)
+            ui.flush()
+
+    def step(self, title: str, *why: str) -> None:
+        """Begin a step of the story."""
+        if self._begun:
+            self._pause()
+        self._begun = True
+        self.line("")
+        self.line(ui.paint(title, "bold"))
+        for sentence in why:
+            self.line(f"  {sentence}")
+
+    def row(self, what: str, expected: object, seen: object) -> None:
+        """Compare, say so, and keep both for the table."""
+        row = Row(what, str(expected), str(seen))
+        self.rows.append(row)
+        if not row.right:
+            self.line("  ", ui.paint(f"expected {row.expected}, saw {row.seen}", "red"))
+
+    def outcome(self, came: Outcome) -> None:
+        """Say what a command came to."""
+        if came.status == 0:
+            self.line("    ", ui.paint("yes", "green"), *(f"  {text}" for text in [_gist(came.result)] if text))
+            return
+        problem: dict[str, Any] = came.result if isinstance(came.result, dict) else {"detail": came.result}
+        self.line("    ", ui.paint("no ", "red"), f"  {problem.get('detail')}  [{came.seen}]")
+        for key in ("hint", "decision"):
+            if problem.get(key):
+                self.line(f"         {key}: {problem[key]}")
+
+
+def _gist(result: Any) -> str:
+    """Return the part of a result that a listener wants to hear."""
+    if not isinstance(result, dict):
+        return ""
+    known = ("id", "height", "until", "decision", "delivered")
+    return "  ".join(f"{key} {str(result[key])[:24]}" for key in known if result.get(key) not in (None, ""))
+
+
+class Story:
+    """Two people, Ann and Ben, their homes, and a guest of Ann's called Carol."""
+
+    def __init__(self, stage: Stage, teller: Teller) -> None:
+        """Set the stage: one chain, one router that nobody trusts, and an agent for each of the two."""
+        self.stage = stage
+        self.tell = teller
+        ground = stage.person("chain")
+        chain = stage.start(ground, "chain", "chain", "run", "--port", "0")
+        url = chain.address()
+        carrier = stage.person("carrier", WAVE_CHAIN=url)
+        self.ann = stage.person("ann", WAVE_CHAIN=url)
+        self.ben = stage.person("ben", WAVE_CHAIN=url)
+        router = stage.start(carrier, "router", "router", "run", "--port", "0", "--json")
+        agents = [stage.start(person, "agent", "agent", "run") for person in (self.ann, self.ben)]
+        for person in (self.ann, self.ben):
+            person.environment["WAVE_ROUTER"] = router.ready()["url"]
+        for agent in agents:
+            agent.address()
+        self.tell.line(f"One chain at {url}, one router, and an agent each for Ann and Ben: five processes so far.")
+
+    def do(self, person: Person, *arguments: str, what: str = "", expect: str = "ok") -> Outcome:
+        """Run a command as somebody, show it and what it came to; with ``what`` it goes into the table."""
+        self.tell.line("  ", ui.paint(f"{person.name}$ ", "faint"), shlex.join(["wave", *arguments]))
+        came = person.run(*arguments)
+        self.tell.outcome(came)
+        self.tell.row(what or shlex.join(arguments[:2]), expect, came.seen)
+        return came
+
+    def send(self, person: Person, secret: str, resource: str, value: str, **expected: str) -> Outcome:
+        """Publish a command to a device as somebody."""
+        return self.do(person, "publish", resource, value, "--from", secret, **expected)
+
+    def device(self, owner: Person, name: str, *, before: int, what: str, expect: str) -> dict[str, Any]:
+        """Wait for a device's next decision, show the line of its log and compare who and what with ``expect``."""
+        entry = wait_for_entry(self.log(owner, name), before)
+        if entry is None:
+            self.tell.row(what, expect, "nothing happened")
+            return {}
+        verdict = "did" if entry["allowed"] else "refused"
+        self.tell.line(
+            f"      the {name}'s log: {verdict} {entry['name']}: {entry['did']}  [{entry['decision'] or entry['code']}]"
+        )
+        self.tell.row(what, expect, f"{entry['name']}: {entry['did']}" if entry["allowed"] else entry["code"])
+        return entry
+
+    def log(self, owner: Person, name: str) -> Path:
+        """Return a device's decision log."""
+        namespace = read_entity(owner.directory / f"{owner.name}home.ent").id
+        return owner.home / "homes" / id_text(namespace)[:8] / f"{name}.log"
+
+    def count(self, owner: Person, name: str) -> int:
+        """Return how many decisions a device has made."""
+        path = self.log(owner, name)
+        return len(path.read_bytes().splitlines()) if path.exists() else 0
+
+    def tell_all(self) -> list[Row]:
+        """Tell the whole story and return its table."""
+        self.one_home()
+        self.lights()
+        self.climate()
+        self.neighbours()
+        self.sharing()
+        self.bounds()
+        self.taking_back()
+        return self.tell.rows
+
+    # One home ------------------------------------------------------------------------------------------------------
+
+    def one_home(self) -> None:
+        """A.1 to A.3: the chain, entities, nothing without a grant, and the same proof with one."""
+        tell, ann = self.tell, self.ann
+        tell.step("1. The chain", "It holds what was published, in an order that nobody can change afterwards.")
+        status = self.do(ann, "status", what="Ann's agent follows the chain").result
+        if isinstance(status, dict):
+            tell.line(f"    block {status['height']}, {status['age']} s old, {status['peers']} peers")
+            tell.row("the newest block is at most 120 s old", expected=True, seen=status["age"] <= 120)
+        tell.step(
+            "2. Entities", "A home is a key, and so is a person. A new key may do nothing, and is told why and by whom."
+        )
+        for name in ("annhome", "ann", "carol"):
+            self.do(ann, "mkentity", "-o", f"{name}.ent", "--no-passphrase", what=f"{name} is made")
+        wanted = f"publish@annhome/{PORCH}"
+        self.do(ann, "prove", "--subject", "ann", wanted, what="Ann may not switch the porch light yet", expect="proof.none")
+        tell.step("3. A grant", "The home's own key signs a delegation of trust (DoT) to Ann, and the same proof succeeds.")
+        self.do(
+            ann, "grant", "--from", "annhome.ent", "--to", "ann", "--indirections", "2", "publish,subscribe@annhome/*",
+            what="the home grants Ann everything in it",
+        )  # fmt: skip
+        self.do(ann, "prove", "--subject", "ann", "-o", "ann.proof", wanted, what="now she may")
+        self.do(ann, "verify", "ann.proof", wanted, what="anybody can check that, without a server")
+
+    def lights(self) -> None:
+        """A.4: the light obeys, dims, and its log says who it was."""
+        tell, ann = self.tell, self.ann
+        tell.step(
+            "4. The light", "The home server gives each device a key and the right to its own resources, and no other.",
+            "Each device checks every command itself before anything changes, and writes down who it was.",
+        )  # fmt: skip
+        self._start_home(ann, ANN_HOME)
+        for word in ("on", "toggle", "on"):
+            before = self.count(ann, "porch")
+            self.send(ann, "ann.ent", f"annhome/{PORCH}", f'{{"state": "{word}"}}')
+            shown = "off" if word == "toggle" else word
+            self.device(ann, "porch", before=before, what=f"{word}: the porch light goes {shown}", expect=f"ann: {shown}")
+        before = self.count(ann, "porch")
+        self.send(ann, "ann.ent", f"annhome/{DIMMER}", '{"brightness": 40}')
+        self.device(ann, "porch", before=before, what="and dims", expect="ann: brightness 40")
+        self.send(ann, "carol.ent", f"annhome/{PORCH}", '"off"', what="Carol, who holds nothing, cannot", expect="proof.none")
+
+    def climate(self) -> None:
+        """A.6: the thermostat reports, a bounded guest, the door and the message box."""
+        tell, ann = self.tell, self.ann
+        tell.step(
+            "5. A guest within bounds", "Carol may set the thermostat, between 66 and 74 °F and no further, for two days."
+        )
+        reports = self.stage.start(
+            ann, "reports", "subscribe", "annhome/s.thermostat/hall/+/signal/+", "--from", "ann.ent", "-n", "2", "--json"
+        )
+        self.do(
+            ann, "grant", "--from", "ann.ent", "--to", "carol", "--expires", "2d", "--where", "set_point 66..74",
+            f"publish@annhome/{SET_POINT}", what="Ann grants Carol the set point, 66 to 74",
+        )  # fmt: skip
+        before = self.count(ann, "hall")
+        self.send(ann, "carol.ent", f"annhome/{SET_POINT}", '{"hsp": 68}')
+        self.device(ann, "hall", before=before, what="68 is within her bounds", expect="carol: hsp 68")
+        self.send(
+            ann, "carol.ent", f"annhome/{SET_POINT}", '{"csp": 80}', what="80 is not", expect="condition.failed"
+        )  # fmt: skip
+        tell.row("and nothing was set", expected=before + 1, seen=self.count(ann, "hall"))
+        said = reports.ready()
+        tell.line(f"    the thermostat reports: {said.get('payload')}")
+        tell.row("the thermostat reports by itself", expected="hall", seen=said.get("name"))
+        tell.row("about once a second", expected=0, seen=reports.ended(ENDS_WITHIN))
+        tell.step("6. The door and the box", "A courier leaves a package; the motion sensor says so. Ann leaves a note.")
+        before = self.count(ann, "door")
+        self.send(ann, "ann.ent", f"annhome/{PACKAGE}", '{"package": "delivered"}')
+        self.device(ann, "door", before=before, what="the sensor at the door is triggered", expect="ann: triggered")
+        before = self.count(ann, "box")
+        self.send(ann, "ann.ent", f"annhome/{NOTE}", '{"text": "back at six"}')
+        self.device(ann, "box", before=before, what="the note is in the box", expect="ann: note 'back at six'")
+
+    def _start_home(self, person: Person, plan: str) -> Process:
+        file = person.directory / "HOME.toml"
+        file.write_text(plan, "utf-8")
+        command = ("home", "run", "--from", f"{person.name}home.ent", "HOME.toml")
+        process = self.stage.start(person, "home", *command, "--json")
+        said = process.ready()
+        self.tell.line("  ", ui.paint(f"{person.name}$ ", "faint"), shlex.join(["wave", *command]))
+        self.tell.line(f"    running: {', '.join(said['actors'])}")
+        return process
+
+    # Two homes -----------------------------------------------------------------------------------------------------
+
+    def neighbours(self) -> None:
+        """B.1: the two exchange entities; a paste of one's own values is caught."""
+        tell, ann, ben = self.tell, self.ann, self.ben
+        tell.step(
+            "7. The neighbour", "Ben has a machine, keys and a home of his own. The two share the chain and the router,",
+            "and trust neither. They find each other by names on the chain, first come, first served.",
+        )  # fmt: skip
+        for name in ("benhome", "ben", "hop2", "hop3", "hop4"):
+            self.do(ben, "mkentity", "-o", f"{name}.ent", "--no-passphrase", what=f"{name} is made")
+        self.do(ann, "alias", "ann-home", "annhome", what="Ann's home takes a name")
+        self.do(ben, "alias", "ben", "ben", what="Ben takes a name")
+        self.do(ben, "alias", "ann-home", "benhome", what="which nobody can take again", expect="name.taken")
+        found = self.do(ben, "resolve", "ann-home", what="Ben finds Ann's home").result
+        mine = id_text(read_entity(ann.directory / "annhome.ent").id)
+        tell.row("it is the one that Ann means", expected=mine, seen=found.get("id") if isinstance(found, dict) else found)
+        self.do(
+            ann, "grant", "--from", "annhome.ent", "--to", "annhome", f"publish@annhome/{PORCH}",
+            what="a paste of one's own key is caught", expect="grant.bad",
+        )  # fmt: skip
+
+    def sharing(self) -> None:
+        """B.2: three further hops; Ben's switch drives Ann's light."""
+        tell, ann, ben = self.tell, self.ann, self.ben
+        tell.step(
+            "8. Sharing a light", "Ann's home lets Ben use the porch light and hand that on three hops further.",
+            "Ben hands it on to a controller, which mirrors his own switch to her light.",
+        )  # fmt: skip
+        granted = self.do(
+            ann, "grant", "--from", "annhome.ent", "--to", "ben", "--indirections", "3",
+            "publish,subscribe@annhome/s.light/porch/*", what="Ann's home grants Ben the porch light",
+        ).result  # fmt: skip
+        self.shared = str(granted.get("id", "")) if isinstance(granted, dict) else ""
+        self._start_home(ben, BEN_HOME)
+        self.do(
+            ben, "grant", "--from", "ben.ent", "--to", "mirror", "--indirections", "2", f"publish@ann-home/{PORCH}",
+            what="Ben hands it on to his controller",
+        )  # fmt: skip
+        self.do(
+            ben, "grant", "--from", "benhome.ent", "--to", "ben", "publish,subscribe@benhome/*",
+            what="and takes his own switch",
+        )  # fmt: skip
+        for word in ("on", "off"):
+            before = self.count(ann, "porch")
+            self.send(ben, "ben.ent", f"benhome/{WALL}", f'"{word}"')
+            entry = self.device(
+                ann, "porch", before=before, what=f"Ben's switch {word}: Ann's light goes {word}",
+                expect=f"{self._short(ben, 'mirror')}: {word}",
+            )  # fmt: skip
+            tell.row("by a path of two DoTs", expected=2, seen=len(entry.get("path", ())))
+
+    def _short(self, person: Person, name: str) -> str:
+        """Return what somebody who has no name for an entity calls it: the first characters of its id."""
+        path = person.home / "keys" / f"{name}.pub"
+        return id_text(read_entity(path).id)[:8]
+
+    def bounds(self) -> None:
+        """B.6: whatever was not granted stays refused."""
+        tell, ben = self.tell, self.ben
+        tell.step("9. No further", "Everything that was not granted is refused: another device, one hop more, a wider pattern.")
+        self.send(
+            ben, "ben.ent", f"ann-home/{BEDROOM}", '"on"', what="another light of the same home", expect="proof.none"
+        )
+        for giver, receiver, hops in (("mirror", "hop2", 1), ("hop2", "hop3", 0), ("hop3", "hop4", 0)):
+            secret = f"{giver}.ent" if giver != "mirror" else str(self._secret_of(ben, "mirror"))
+            self.do(
+                ben, "grant", "--from", secret, "--to", receiver, "--indirections", str(hops),
+                f"publish@ann-home/{PORCH}", what=f"{giver} signs a DoT to {receiver}: anybody may sign anything",
+            )  # fmt: skip
+        self.do(ben, "prove", "--subject", "hop3", f"publish@ann-home/{PORCH}", what="three hops further is allowed")
+        self.do(
+            ben, "prove", "--subject", "hop4", f"publish@ann-home/{PORCH}", what="the fourth is not", expect="proof.none"
+        )
+        self.do(
+            ben, "grant", "--from", "ben.ent", "--to", "hop4", "publish@ann-home/s.light/*",
+            what="Ben signs more than he holds, and is warned",
+        )  # fmt: skip
+        self.do(
+            ben, "prove", "--subject", "hop4", f"publish@ann-home/{BEDROOM}",
+            what="which gives nobody anything", expect="proof.none",
+        )  # fmt: skip
+
+    def _secret_of(self, owner: Person, name: str) -> Path:
+        namespace = read_entity(owner.directory / f"{owner.name}home.ent").id
+        return owner.home / "homes" / id_text(namespace)[:8] / f"{name}.ent"
+
+    def taking_back(self) -> None:
+        """B.5: one revocation ends the controller, the saved proof, all downstream, the subscription and the edge."""
+        tell, ann, ben = self.tell, self.ann, self.ben
+        tell.step(
+            "10. Taking it back", "Ben saves a proof and keeps listening to the light. Then Ann revokes, with one command.",
+        )  # fmt: skip
+        wanted = f"publish@ann-home/{PORCH}"
+        self.do(ben, "prove", "--subject", "ben", "-o", "saved.proof", wanted, what="Ben saves a proof")
+        self.do(ben, "verify", "saved.proof", wanted, what="which is good")
+        listening = self.stage.start(
+            ben, "listening", "subscribe", "ann-home/s.light/porch/+/signal/+", "--from", "ben.ent", "--json"
+        )
+        before = self.count(ann, "porch")
+        self._wait_until_heard(listening, ann)
+        tell.row("he hears the light", expected="ann-home", seen="ann-home" if listening.ready() else "nothing")
+        height = self._revoke(before)
+        self.do(
+            ben, "verify", "saved.proof", wanted, "--at-least", str(height), what="the saved proof is worth nothing now",
+            expect="dot.revoked",
+        )  # fmt: skip
+        before = self.count(ann, "porch")
+        mirrored = self.count(ben, "mirror")
+        self.send(ben, "ben.ent", f"benhome/{WALL}", '"on"', what="Ben's own switch still works")
+        refused = wait_for_entry(self.log(ben, "mirror"), mirrored)
+        tell.row("the controller's next command", expected="refused", seen="carried out" if refused and refused["allowed"] else "refused")
+        tell.row("and Ann's light stays as it is", expected=before, seen=self.count(ann, "porch"))
+        self.do(
+            ben, "prove", "--subject", "mirror", wanted, what="the controller lost it with Ben", expect="proof.none"
+        )
+        self.do(ben, "prove", "--subject", "hop3", wanted, what="and so did everybody further down", expect="proof.none")
+        tell.row("Ben's open subscription ends", expected=1, seen=listening.ended(ENDS_WITHIN))
+        drawn = ann.run("graph", "annhome", "--format", "json").result
+        edges = {edge["dot"]: edge["state"] for edge in drawn["edges"]} if isinstance(drawn, dict) else {}
+        tell.line("  ", ui.paint("ann$ ", "faint"), "wave graph annhome")
+        tell.row("the graph marks the edge", expected="revoked", seen=edges.get(self.shared))
+        before = self.count(ann, "hall")
+        self.send(ann, "carol.ent", f"annhome/{SET_POINT}", '{"hsp": 70}', what="Carol's grant stands")
+        self.device(ann, "hall", before=before, what="and works", expect="carol: hsp 70")
+
+    def _wait_until_heard(self, listening: Process, ann: Person) -> None:
+        """Switch the light now and then until the listener has heard it."""
+        for _ in range(20):
+            ann.run("publish", f"annhome/{PORCH}", '"toggle"', "--from", "ann.ent")
+            if listening.spoke(0.5):
+                return
+
+    def _revoke(self, _: int) -> int:
+        came = self.do(
+            self.ann, "revoke", "--from", "annhome.ent", "--dot", self.shared, what="Ann revokes Ben's DoT"
+        ).result
+        return int(came.get("height", 0)) if isinstance(came, dict) else 0
