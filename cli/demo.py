@@ -23,7 +23,9 @@ class Different(click.exceptions.Exit):
 
 @verb
 @click.option("--pause", is_flag=True, help="Wait for Enter before each step, for a live audience.")
-@click.option("--keep", type=FILE, metavar="DIR", help="Keep all state in DIR, which must not exist, to look around in.")
+@click.option(
+    "--keep", type=FILE, metavar="DIR", help="Keep all state in DIR, which must not exist, to look around in."
+)
 def demo(session: Session, pause: bool, keep: str | None) -> None:
     """See two neighbours' homes share lights, and take them back.
 

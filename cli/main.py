@@ -7,6 +7,7 @@ import difflib
 import importlib
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import click
@@ -199,10 +200,8 @@ def _wants_json(session: Session, arguments: list[str]) -> bool:
 
 def _silence() -> None:
     """Let the interpreter's last flush of a closed pipe go nowhere."""
-    try:
+    with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError):
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 - until the process ends
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from wave.dots.proof import Proof
     from wave.dots.request import Request, Statement
     from wave.dots.verify import Grant, verify
-    from wave.entities.entity import Entity
+    from wave.entities.entity import Entity, EntitySecret
     from wave.errors import InputError, NotFound, Refused, Unavailable, WaveError
     from wave.namespace.pattern import Pattern
 
@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Dot",
     "Entity",
+    "EntitySecret",
     "Facts",
     "Grant",
     "InputError",
@@ -43,6 +44,7 @@ __all__ = [
 _HOMES = {
     "Dot": "wave.dots.dot",
     "Entity": "wave.entities.entity",
+    "EntitySecret": "wave.entities.entity",
     "Facts": "wave.dots.facts",
     "Grant": "wave.dots.verify",
     "InputError": "wave.errors",

@@ -39,7 +39,7 @@ from wave.errors import (
     WrongSender,
 )
 from wave.limits import LIMITS
-from wave.namespace.condition import when
+from wave.namespace.condition import when, where
 
 LIGHT = "s.light/light0/i.boolean"
 SLOT = f"{LIGHT}/slot/state"
@@ -328,8 +328,22 @@ async def test_a_new_grant_serves_after_the_old_one_was_revoked(town: Town) -> N
         town.world.revoke(town.given)
         with pytest.raises(Revoked):
             await alice.publish(town.home, SLOT, b"2")
-        town.give("home", "alice", f"publish@home/{SLOT}")
+        other = town.give("home", "alice", f"publish@home/{SLOT}")
         await alice.publish(town.home, SLOT, b"3")
+        town.world.revoke(other)
+        town.give("home", "alice", "publish@home/s.light/*")
+        await alice.publish(town.home, SLOT, b"4")  # refused once, and sent again with the newer proof
+
+
+async def test_a_proof_is_built_for_each_value_only_where_values_are_bounded(town: Town) -> None:
+    town.give("home", "bob", f"publish@home/{SLOT}", conditions=(where("level 1..9"),))
+    async with town.peer("alice") as alice, town.peer("bob") as bob:
+        for level in range(1, 4):
+            await alice.publish(town.home, SLOT, b'{"level":%d}' % level)
+        assert town.proofs_built == 1
+        for level in range(1, 4):
+            await bob.publish(town.home, SLOT, b'{"level":%d}' % level)
+        assert town.proofs_built == 4
 
 
 async def test_many_subscriptions_get_one_copy(town: Town) -> None:

@@ -29,6 +29,7 @@ class Town:
         self.chain_down = False
         self.block_time: int | None = None
         self.review_every = 0.02
+        self.routers: list[Router] = []
         self.proofs_built = 0
         self.given: Dot
         self.read: Dot
@@ -68,6 +69,7 @@ class Town:
     async def open(self, kind: type[Router] = Router, *, port: int = 0) -> AsyncIterator[Router]:
         """Serve a router while the body runs."""
         router = self.router(kind)
+        self.routers.append(router)
         async with serving(router, port=port) as url:
             self.url = url
             yield router

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,7 +84,7 @@ def fresh(tmp_path: Path) -> Shell:
 
 @pytest.fixture(scope="session")
 def seeded(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """home -> alice (1 hop) -> bob over home/light; carol holds nothing and is not published; locked has a passphrase."""
+    """home -> alice (1 hop) -> bob over home/light; carol has nothing and is not published; locked has a passphrase."""
     shell = make_shell(tmp_path_factory.mktemp("cli"))
     for name in ("home", "alice", "bob"):
         shell.done("mkentity", "-o", f"{name}.ent", "--no-passphrase")
@@ -100,14 +99,14 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 
 @pytest.fixture
-def wave(seeded: Shell, tmp_path: Path) -> Iterator[Shell]:
+def wave(seeded: Shell, tmp_path: Path) -> Shell:
     """The filled home, with a directory of one's own that has its files."""
     directory = tmp_path / "here"
     directory.mkdir()
     for path in seeded.directory.iterdir():
         (directory / path.name).write_bytes(path.read_bytes())
         (directory / path.name).chmod(path.stat().st_mode & 0o777)
-    yield Shell(directory, seeded.home)
+    return Shell(directory, seeded.home)
 
 
 def identity(shell: Shell, name: str) -> str:

@@ -199,9 +199,7 @@ def test_when_publishing_fails_the_key_stays_and_can_be_published_later(
     assert wave.done("inspect", "late.ent", "--json").json["height"] is not None
 
 
-def test_when_the_chain_is_away_from_the_start_nothing_is_written(
-    wave: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_when_the_chain_is_away_from_the_start_nothing_is_written(wave: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, "Status")
     assert wave("mkentity", "-o", "never.ent", "--no-passphrase").status == 4
     assert "never.ent" not in wave.files()

@@ -25,7 +25,10 @@ def test_grant_prints_the_id_of_the_dot_that_it_wrote(wave: Shell) -> None:
     ran = wave.done("grant", "--from", "home.ent", "--to", "bob", "-o", "x.dot", "list,query@home/a", "admin@home/b/*")
     dot = dot_in(wave.directory / "x.dot")
     assert (parse_id(ran.line), ran.err) == (dot.id, "")
-    assert [(right.permissions, right.pattern) for right in dot.grants] == [(("list", "query"), "a"), (("admin",), "b/*")]
+    assert [(right.permissions, right.pattern) for right in dot.grants] == [
+        (("list", "query"), "a"),
+        (("admin",), "b/*"),
+    ]
     assert (dot.indirections, dot.expires - dot.created) == (0, 30 * 86_400)
     assert wave.done("inspect", ran.line, "--json").json["height"] is not None
 
@@ -116,16 +119,15 @@ def test_on_a_chain_of_others_a_grant_is_not_published_unless_asked(
     from msgspec.structs import replace
 
     from wave.agent.engine import Engine
-    from wave.agent.wire import Status, StatusReply
+    from wave.agent.wire import StatusReply
 
     real = Engine.call
 
     def elsewhere(engine: Engine, call: object) -> object:
-        reply = real(engine, call)  # type: ignore[arg-type]
+        reply: object = real(engine, call)  # type: ignore[arg-type]
         return replace(reply, chain="https://rpc.example.org/") if isinstance(reply, StatusReply) else reply
 
     monkeypatch.setattr(Engine, "call", elsewhere)
-    assert Status().path == "status"
     grant = ("grant", "--from", "home.ent", "--to", "bob", "--json")
     assert wave.done(*grant, "list@home/far").json["published"] is False
     assert wave.done(*grant, "--publish", "list@home/far").json["published"] is True
@@ -207,7 +209,8 @@ def test_what_cannot_be_proved_is_refused_with_a_decision_to_look_up(wave: Shell
     ran = wave("prove", "--subject", "carol", "-o", "x.proof", "admin@home/door")
     assert (ran.status, ran.out) == (1, "")
     error, hint, decision = ran.err.splitlines()
-    assert error.startswith("wave: error: no DoTs lead from namespace home")
+    assert error.startswith("wave: error: ")
+    assert "carol" in error
     assert hint.startswith("wave: hint: ask home")
     assert "x.proof" not in wave.files()
     assert "carol" in wave.done("why", decision.removeprefix("wave: decision: ")).out

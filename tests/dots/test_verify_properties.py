@@ -126,7 +126,7 @@ def test_adding_a_dot_never_widens(some: list[tuple[Dot, ...]], request: Request
     world = everyone()
     facts = world.facts
     for path in some:
-        longer = [path[:place] + (more,) + path[place:] for place in range(len(path) + 1)]
+        longer = [(*path[:place], more, *path[place:]) for place in range(len(path) + 1)]
         for other in longer:
             grant = verdict(proof_of(world, other), request, facts)
             if grant is None or request.subject == request.namespace:

@@ -308,7 +308,7 @@ class Engine:
             block_hash=id_text(facts.block_hash),
             time=facts.time,
             revocations={
-                id_text(commitment): height for commitment, height in facts.revocations.items() if height > call.after
+                id_text(commitment): height for commitment, height in self._follower.revocations(after=call.after)
             },
         )
 

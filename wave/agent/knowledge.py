@@ -71,7 +71,7 @@ class Knowledge:
             self._by_giver.setdefault((thing.fields.giver, thing.fields.label), []).append(thing)
 
     def signed_name(self, giver: bytes, label: str, facts: Facts, now: int) -> bytes:
-        """Return what ``giver`` calls ``label`` at ``now``, by its newest word; :class:`NotFound`, :class:`NameRevoked`."""
+        """Return what ``giver`` calls ``label`` at ``now``, by its newest word; :class:`NotFound`."""
         names = self._by_giver.get((giver, label), [])
         living = [name for name in names if name.fields.created <= now < name.fields.expires]
         standing = [name for name in living if facts.revoked_at(name.fields.commitments) is None]

@@ -11,6 +11,7 @@ from wave.dots.request import Request
 from wave.entities.entity import Entity
 from wave.errors import WaveError
 from wave.limits import LIMITS
+from wave.namespace.condition import VALUE
 
 ProofSource: TypeAlias = Callable[[Request], Awaitable[tuple[Proof, int]]]
 """Gives a proof for a request, and until when (UTC seconds) it is good; raises :class:`NoProof` and its like."""
@@ -40,27 +41,35 @@ class Proofs:
 
     async def get(self, asked: tuple[Request, ...], now: int) -> Proof:
         """Return a proof of all of ``asked``, which differ in their values alone."""
-        key = _key(asked)
-        known = self._known.get(key)
-        if known is not None and now < known[1]:
-            return known[0]
+        for key in (_key(asked), _key(asked, values=False)):
+            known = self._known.get(key)
+            if known is not None and now < known[1]:
+                return known[0]
         found = [await self._source(request) for request in asked]
         proof = Proof.build(
             [path for one, _ in found for path in one.paths],
             [self._subject, *[entity for one, _ in found for entity in one.entities.values()]],
         )
-        self._known[key] = proof, min(until for _, until in found)
+        self._known[_key(asked, values=_bounds_values(proof))] = proof, min(until for _, until in found)
         return proof
 
     async def renew(self, asked: tuple[Request, ...], now: int) -> Proof | None:
         """Forget the proof that was refused and return what can be had in its place now, if anything."""
-        self._known.pop(_key(asked), None)
+        for key in (_key(asked), _key(asked, values=False)):
+            self._known.pop(key, None)
         try:
             return await self.get(asked, now)
         except WaveError:
             return None
 
 
-def _key(asked: tuple[Request, ...]) -> object:
+def _key(asked: tuple[Request, ...], *, values: bool = True) -> object:
     first = asked[0]
-    return first.namespace, first.statements, tuple(tuple(sorted(request.context.items())) for request in asked)
+    named = tuple(tuple(sorted(request.context.items())) for request in asked) if values else None
+    return first.namespace, first.statements, named
+
+
+def _bounds_values(proof: Proof) -> bool:
+    """Tell whether another value could need another proof: a condition somewhere in this one is about values."""
+    grants = [right for dot in proof.dots for right in dot.grants]
+    return any(condition.kind == VALUE for right in grants for condition in right.conditions)

@@ -197,7 +197,7 @@ class Router:
             try:
                 frame = read_frame(data)
             except WaveError as error:
-                connection.outbox.answer(Denied(0, error))
+                await link.send(write_frame(Denied(0, error)))
                 return
             await self._handle(connection, frame)
 

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS waiting (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS waiting_by_giver ON waiting (giver);
 CREATE TABLE IF NOT EXISTS revocations (commitment BLOB PRIMARY KEY, height INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS revocations_by_height ON revocations (height);
 CREATE TABLE IF NOT EXISTS aliases (
   label TEXT PRIMARY KEY, target BLOB NOT NULL, height INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -194,6 +195,13 @@ class Follower:
         with disk_errors(self._path):
             row = self._database.execute(sql, (identity,)).fetchone()
         return None if row is None else Entry(*row)
+
+    def revocations(self, *, after: int) -> list[tuple[bytes, int]]:
+        """Return the commitments revoked above height ``after``, each with its height."""
+        with disk_errors(self._path):
+            return self._database.execute(
+                "SELECT commitment, height FROM revocations WHERE height > ?", (after,)
+            ).fetchall()
 
     def anchors(self) -> list[Anchored]:
         """Return the anchored Merkle roots, in order."""

@@ -1,0 +1,164 @@
+"""README.md does what it shows: every command in its ```console blocks is run, in order, in an empty directory.
+
+A line that begins with ``$ `` is a command; ``> `` or a backslash at the end goes on with it; a comment ``# exit 1`` at
+its end says which status it has to have instead of 0. The lines below a command are what it shows, stdout and stderr
+together. In them ``…`` stands for any text, and a line ``…`` for any number of lines. A command under which nothing is
+shown may print what it likes. All of it runs in one shell, so ``cd``, ``export`` and ``&`` mean what they mean.
+"""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+SECONDS = 50
+_BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_STATUS = re.compile(r"\s+# exit ([0-9]+)$")
+
+
+@dataclass
+class Example:
+    """A command, the status that it is to have, and what it is shown to print."""
+
+    command: str
+    status: int = 0
+    shown: list[str] = field(default_factory=list)
+
+
+def examples(text: str) -> list[Example]:
+    found: list[Example] = []
+    for block in _BLOCK.findall(text):
+        goes_on = False
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append(Example(line[2:]))
+                goes_on = line.endswith("\\")
+            elif found and (goes_on or line.startswith("> ")):
+                found[-1].command += "\n" + line.removeprefix("> ")
+                goes_on = line.endswith("\\")
+            elif found and line.strip():
+                found[-1].shown.append(line)
+    for example in found:
+        if status := _STATUS.search(example.command):
+            example.command = example.command[: status.start()]
+            example.status = int(status[1])
+    return found
+
+
+def matches(shown: list[str], printed: list[str]) -> bool:
+    """Tell whether the lines printed are the ones shown."""
+    pattern = "".join(
+        r"(?:.*\n)*" if line == "…" else ".*".join(map(re.escape, line.split("…"))) + r"[ \t]*\n" for line in shown
+    )
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in printed)) is not None
+
+
+def run(found: list[Example], directory: Path) -> list[tuple[int, list[str]]]:
+    """Return the status and the lines of each command, run one after the other in one shell in ``directory``."""
+    tools, work, log = directory / "tools", directory / "work", directory / "log"
+    tools.mkdir()
+    work.mkdir()
+    wave = tools / "wave"
+    wave.write_text(
+        f'#!/bin/sh\nexec env PYTHONPATH={shlex.quote(str(ROOT))} {shlex.quote(sys.executable)} -P -m cli.main "$@"\n'
+    )
+    wave.chmod(0o755)
+    script = "".join(f"{one.command}\nprintf '\\n\\036%d\\n' $?\n" for one in found)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("WAVE_", "PYTHON"))}
+    environment |= {
+        "PATH": f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(directory),
+        "XDG_DATA_HOME": str(directory / "data"),
+    }
+    with log.open("wb") as out:
+        shell = subprocess.Popen(
+            ["bash", "-c", script],
+            cwd=work,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            shell.wait(SECONDS)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGTERM)  # what the README left running in the background
+            shell.wait()
+    parts = re.split(r"\n?\n\x1e([0-9]+)\n|\A\n\x1e([0-9]+)\n", log.read_text())
+    texts, statuses = parts[::3], [one or other for one, other in zip(parts[1::3], parts[2::3], strict=True)]
+    return [(int(status), text.splitlines()) for text, status in zip(texts, statuses, strict=False)]
+
+
+@pytest.mark.skipif(not README.exists() or not README.read_text("utf-8").strip(), reason="README.md is not written")
+def test_the_readme_does_what_it_shows(tmp_path: Path) -> None:
+    found = examples(README.read_text("utf-8"))
+    assert found, "README.md has no ```console block with a command"
+    ran = run(found, tmp_path)
+    for example, (status, printed) in zip(found, ran, strict=False):
+        told = f"$ {example.command}\n" + "\n".join(printed)
+        assert status == example.status, told
+        assert not example.shown or matches(example.shown, printed), told + "\nis not\n" + "\n".join(example.shown)
+    assert len(ran) == len(found), f"the shell ended before: {found[len(ran)].command}"
+
+
+SAMPLE = """
+Words.
+
+```console
+$ export GREETING=hello
+$ echo $GREETING world
+hello …
+$ printf 'a\\nb\\nc\\n'
+a
+…
+c
+$ echo one \\
+  two >&2
+one two
+$ false # exit 1
+$ sleep 100 &
+```
+
+```sh
+not run
+```
+"""
+
+
+def test_commands_are_read_from_console_blocks_alone() -> None:
+    found = examples(SAMPLE)
+    assert [one.command.split()[0] for one in found] == ["export", "echo", "printf", "echo", "false", "sleep"]
+    assert found[3].command == "echo one \\\n  two >&2"
+    assert [one.status for one in found] == [0, 0, 0, 0, 1, 0]
+    assert found[2].shown == ["a", "…", "c"]
+
+
+def test_commands_are_run_in_one_shell(tmp_path: Path) -> None:
+    found = examples(SAMPLE)
+    ran = run(found, tmp_path)
+    assert ran == [(0, []), (0, ["hello world"]), (0, ["a", "b", "c"]), (0, ["one two"]), (1, []), (0, [])]
+    assert all(matches(one.shown, printed) for one, (_, printed) in zip(found, ran, strict=True) if one.shown)
+
+
+def test_the_command_is_found_there(tmp_path: Path) -> None:
+    (status, lines), *_ = run([Example("wave --version")], tmp_path)
+    assert (status, lines[0].split()[0]) == (0, "wave")
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed"),
+    [(["a"], ["b"]), (["a"], ["a", "b"]), (["a", "b"], ["a"]), (["a…c"], ["a", "c"]), (["a.c"], ["abc"])],
+)
+def test_what_differs_does_not_match(shown: list[str], printed: list[str]) -> None:
+    assert not matches(shown, printed)
