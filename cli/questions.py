@@ -1,10 +1,14 @@
 """Questions about rights: ``who``, ``what`` and ``why``."""
 
+from typing import Final
+
 import click
 
 from cli import ui
 from cli.options import ENTITY, FILE, verb
 from cli.session import Session
+
+_NO: Final = 1
 
 
 @verb
@@ -71,7 +75,8 @@ def why(
 ) -> None:
     """Explain a DECISION by its id, or what GRANT, [set:]perm@namespace/resource, would be answered now.
 
-    Says what held and what failed on each hop, what is missing and who could give it. The status is 0 for a no too.
+    Says what held and what failed on each hop, what is missing and who could give it. About a GRANT the status is 0
+    for a yes and 1 for a no; about a DECISION it is 0 when it was found.
     """
     from cli import reference
     from wave.agent.wire import Ask, Why
@@ -95,3 +100,5 @@ def why(
         call = Why(ask=ask, proof=proof)
     reply = session.call(call)
     ui.show(reply, reply.lines, as_json=session.json)
+    if call.decision is None and not reply.allowed:
+        raise click.exceptions.Exit(_NO)

@@ -102,12 +102,15 @@ class Actor(Protocol):
 @asynccontextmanager
 async def running(actor: Actor) -> AsyncIterator[None]:
     """Run an actor while the body runs; what breaks it breaks the body too."""
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(actor.run())
-        try:
-            yield
-        finally:
-            task.cancel()
+    try:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(actor.run())
+            try:
+                yield
+            finally:
+                task.cancel()
+    except BaseExceptionGroup as errors:  # one is enough to tell
+        raise errors.exceptions[0] from None
 
 
 def _kept(agent: AgentClient, clock: Clock) -> Callable[[], Awaitable[dict[str, str]]]:

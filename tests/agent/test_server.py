@@ -70,9 +70,12 @@ async def test_every_error_code_comes_back_as_its_class() -> None:
 
 async def test_the_description_is_valid_and_tells_every_call(agent: AgentClient, settings: Settings) -> None:
     """The OpenAPI document is served, valid, and names each call with its body, its reply and its problems."""
-    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(settings.socket))) as session:
-        async with session.get("http://localhost/openapi.json") as response:
-            document = await response.json()
+    connector = aiohttp.UnixConnector(str(settings.socket))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get("http://localhost/openapi.json") as response,
+    ):
+        document = await response.json()
     validate(document)
     assert set(document["paths"]) == {f"/v1/{call.path}" for call in wire.CALLS}
     assert set(document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]) == set(codes())

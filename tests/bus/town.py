@@ -53,7 +53,7 @@ class Town:
     async def prove(self, request: Request) -> tuple[Proof, int]:
         """What an agent answers to Prove."""
         self.proofs_built += 1
-        facts = replace(self.world.facts, entities=self.world.records)
+        facts = replace(self.world.facts, entities={**self.world.records, **self.world.published})
         proof = find_proof(self.graph, request, facts, now=self.world.now)
         return proof, min([dot.expires for dot in proof.dots], default=self.world.now + 3600)
 

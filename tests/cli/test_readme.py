@@ -1,9 +1,9 @@
 """README.md does what it shows: every command in its ```console blocks is run, in order, in an empty directory.
 
-A line that begins with ``$ `` is a command; ``> `` or a backslash at the end goes on with it; a comment ``# exit 1`` at
-its end says which status it has to have instead of 0. The lines below a command are what it shows, stdout and stderr
-together. In them ``…`` stands for any text, and a line ``…`` for any number of lines. A command under which nothing is
-shown may print what it likes. All of it runs in one shell, so ``cd``, ``export`` and ``&`` mean what they mean.
+A line that begins with ``$ `` is a command; ``> `` or a backslash at the end goes on with it. The lines below a command
+are what it shows, stdout and stderr together; a last line ``[exit status 1]`` says which status it has instead of 0. In
+them ``…`` stands for any text, and a line ``…`` for any number of lines. A command under which nothing is shown may
+print what it likes. All of it runs in one shell, so ``cd``, ``export`` and ``&`` mean what they mean.
 """
 
 import os
@@ -20,9 +20,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-SECONDS = 50
+SECONDS = 150
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_STATUS = re.compile(r"\s+# exit ([0-9]+)$")
+_STATUS = re.compile(r"\[exit status ([0-9]+)\]")
 
 
 @dataclass
@@ -48,8 +48,8 @@ def examples(text: str) -> list[Example]:
             elif found and line.strip():
                 found[-1].shown.append(line)
     for example in found:
-        if status := _STATUS.search(example.command):
-            example.command = example.command[: status.start()]
+        if example.shown and (status := _STATUS.fullmatch(example.shown[-1])):
+            example.shown.pop()
             example.status = int(status[1])
     return found
 
@@ -101,6 +101,7 @@ def run(found: list[Example], directory: Path) -> list[tuple[int, list[str]]]:
 
 
 @pytest.mark.skipif(not README.exists() or not README.read_text("utf-8").strip(), reason="README.md is not written")
+@pytest.mark.timeout(SECONDS + 30)
 def test_the_readme_does_what_it_shows(tmp_path: Path) -> None:
     found = examples(README.read_text("utf-8"))
     assert found, "README.md has no ```console block with a command"
@@ -126,7 +127,8 @@ c
 $ echo one \\
   two >&2
 one two
-$ false # exit 1
+$ false
+[exit status 1]
 $ sleep 100 &
 ```
 
