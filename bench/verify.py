@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from itertools import pairwise
 
 from nacl.signing import VerifyKey
 
@@ -37,7 +38,7 @@ def chain(length: int) -> tuple[list[EntitySecret], tuple[Dot, ...]]:
             expires=NOW + 30 * DAY,
             indirections=length,
         )
-        for giver, receiver in zip(people, people[1:], strict=False)
+        for giver, receiver in pairwise(people)
     )
     return people, path
 

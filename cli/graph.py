@@ -18,36 +18,29 @@ FORMATS: Final = ("tree", "json", "dot", "svg")
 @verb
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Default: tree, or what FILE's name ends in.")
 @click.option("-o", "--output", type=FILE, metavar="FILE", help="Write to FILE instead of stdout, over what is there.")
+@click.option("--all", "dead_too", is_flag=True, help="Also what is revoked, expired or reached by nobody, marked so.")
 @click.argument("namespace", type=ENTITY)
-def graph(session: Session, form: str | None, output: str | None, namespace: str) -> None:
-    """Draw who holds what in NAMESPACE, and from whom; what is revoked or expired too, marked as such."""
+def graph(session: Session, form: str | None, output: str | None, dead_too: bool, namespace: str) -> None:
+    """Draw who holds what in NAMESPACE now, and from whom."""
     from pathlib import Path
 
     from cli import reference
-    from wave.agent.wire import Graph, encode
+    from wave.agent.wire import Graph
     from wave.entities.keyring import write_file
 
-    form = "json" if session.json else form or _form_of(output)
+    form = form or ("json" if session.json and output is None else _form_of(output))
     found = reference.entity(session, namespace)
     reference.introduce(session, found)
     reply = session.call(Graph(namespace=found.text))
+    if not dead_too:
+        before, reply = len(reply.edges), living(reply)
+        _say_left_out(before - len(reply.edges))
     plan = Plan(reply, reference.Names(session))
     if form == "tree" and output is None:
         for line in tree(plan):
             ui.out(line)
         return
-    if form == "json":
-        import json
-
-        text = json.dumps(json.loads(encode(reply)), indent=2)
-    elif form == "svg":
-        from cli.svg import draw
-
-        text = draw(plan, now=session.now())
-    elif form == "dot":
-        text = "\n".join(graphviz(plan))
-    else:
-        text = "\n".join("".join(map(ui.plain, (line,) if isinstance(line, str) else line)) for line in tree(plan))
+    text = _text(form, plan, reply, session.now())
     if output is None:
         ui.text_file(text)
         return
@@ -55,11 +48,58 @@ def graph(session: Session, form: str | None, output: str | None, namespace: str
     if path.is_file() and "-----BEGIN WAVE" in path.read_bytes()[:200].decode("ascii", "replace"):
         reference.check_free(output)
     write_file(path, (text + "\n").encode("utf-8"), replace=True)
+    if session.json:
+        ui.document({"file": output, "format": form, "entities": len(reply.nodes), "dots": len(reply.edges)})
+
+
+def _say_left_out(count: int) -> None:
+    if count:
+        ui.say(f"{count} more {'is' if count == 1 else 'are'} revoked, expired or reached by nobody; see --all")
+
+
+def _text(form: str, plan: "Plan", reply: "GraphReply", now: int) -> str:
+    """Return the drawing in one of :data:`FORMATS`."""
+    if form == "json":
+        import json
+
+        from wave.agent.wire import encode
+
+        return json.dumps(json.loads(encode(reply)), indent=2)
+    if form == "svg":
+        from cli.svg import draw
+
+        return draw(plan, now=now)
+    if form == "dot":
+        return "\n".join(graphviz(plan))
+    return "\n".join("".join(map(ui.plain, (line,) if isinstance(line, str) else line)) for line in tree(plan))
 
 
 def _form_of(output: str | None) -> str:
     ending = (output or "").rpartition(".")[2]
     return {"json": "json", "dot": "dot", "gv": "dot", "svg": "svg"}.get(ending, "tree")
+
+
+def living(reply: "GraphReply") -> "GraphReply":
+    """Return the part of a graph that counts now: valid DoTs between entities that live, reached from the namespace."""
+    from wave.agent.wire import GraphReply
+
+    dead = {node.id for node in reply.nodes if node.state not in ("valid", "unknown")}
+    given: dict[str, list[Edge]] = {}
+    for edge in reply.edges:
+        if edge.state == "valid" and not dead & {edge.giver, edge.receiver}:
+            given.setdefault(edge.giver, []).append(edge)
+    reached, ahead = {reply.namespace}, [reply.namespace] if reply.namespace not in dead else []
+    while ahead:
+        for edge in given.get(ahead.pop(), ()):
+            if edge.receiver not in reached:
+                reached.add(edge.receiver)
+                ahead.append(edge.receiver)
+    kept = {edge.dot for giver, edges in given.items() if giver in reached for edge in edges}
+    return GraphReply(
+        namespace=reply.namespace,
+        nodes=tuple(node for node in reply.nodes if node.id in reached),
+        edges=tuple(edge for edge in reply.edges if edge.dot in kept),
+    )
 
 
 class Plan:

@@ -249,7 +249,7 @@ def _show(session: Session, thing: Thing, holds: str = "") -> Inspection:
 def _verdict_lines(verdict: str, faults: list[WaveError], known: _Known) -> list[ui.Line]:
     at = "" if known.doubt else f" as of block {known.facts.height}"
     lines: list[ui.Line] = [(ui.state(verdict), at)]
-    lines += [("  ", fault.message) for fault in faults]
+    lines += [("  ", known.names.told(fault.message)) for fault in faults]
     return lines
 
 

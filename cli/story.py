@@ -416,7 +416,7 @@ class Story:
         drawn = ann.run("graph", "annhome", "--format", "json").result
         edges = {edge["dot"]: edge["state"] for edge in drawn["edges"]} if isinstance(drawn, dict) else {}
         tell.line("  ", ui.paint("ann$ ", "faint"), "wave graph annhome")
-        tell.row("the graph marks the edge", expected="revoked", seen=edges.get(self.shared))
+        tell.row("the graph has dropped the edge", expected="gone", seen=edges.get(self.shared, "gone"))
         before = self.count(ann, "hall")
         self.send(ann, "carol.ent", f"annhome/{SET_POINT}", '{"hsp": 70}', what="Carol's grant stands")
         self.device(ann, "hall", before=before, what="and works", expect="carol: hsp 70")

@@ -9,7 +9,8 @@ from typing import Any, Final, TypeAlias
 from devices.device import Names, Speaker
 from devices.log import OK, Tell
 from devices.machine import write_json
-from wave.bus.peer import Peer, Received
+from wave.bus.peer import Peer
+from wave.bus.reading import Received
 from wave.bus.values import read_json
 from wave.errors import BadPayload, WaveError
 

@@ -8,7 +8,8 @@ from typing import Any, Final, Generic, TypeVar
 from devices.log import OK, Entry, Tell
 from devices.machine import Command, Machine, write_json
 from wave.bus.message import JSON, Message
-from wave.bus.peer import Peer, Reading, Received
+from wave.bus.peer import Peer
+from wave.bus.reading import Reading, Received
 from wave.bus.values import read_json
 from wave.codec import id_text
 from wave.errors import BadPayload, WaveError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from devices.controller import RULES, Place
-from devices.log import DecisionLog, Entry, Tell
+from devices.log import DecisionLog, Tell, also_to
 from devices.plan import Address, ControllerPlan, DevicePlan, HomePlan
 from devices.site import Actor, Site
 from wave.agent.wire import Call, FindObject, Publish
@@ -17,7 +17,7 @@ from wave.dots.dot import Dot
 from wave.entities.entity import EntitySecret
 from wave.entities.keyring import Keyring, read_secret, read_text, write_file, write_secret
 from wave.entities.object import from_text
-from wave.errors import AlreadyExists, BadPassphrase, MissingFile, Revoked, StateUnwritable, UnknownObject
+from wave.errors import AlreadyExists, BadPassphrase, MissingFile, Revoked, StateUnwritable, UnknownObject, WaveError
 from wave.namespace.grant import Right, right
 
 DAY: Final = 86_400
@@ -156,7 +156,7 @@ class Home:
         async with AsyncExitStack() as stack:
             actors: list[Actor] = []
             for member in members:
-                note = self.teller(member.name, tell)
+                note = also_to(DecisionLog(self.directory / f"{member.name}.log"), tell)
                 if isinstance(member.plan, DevicePlan):
                     plan = member.plan
                     device = site.device(
@@ -171,25 +171,18 @@ class Home:
                     actors.append(await stack.enter_async_context(controller))
             yield tuple(actors)
 
-    def teller(self, name: str, tell: Tell) -> Tell:
-        """Return what tells an actor's decisions to its own log file and to ``tell``."""
-        log = DecisionLog(self.directory / f"{name}.log")
-
-        def both(entry: Entry) -> None:
-            log(entry)
-            tell(entry)
-
-        return both
-
     async def _place(self, address: Address, resolve: Callable[[str], Awaitable[bytes]]) -> Place:
         own = address.namespace == self.plan.namespace
         return Place(self.owner.id if own else await resolve(address.namespace), address.resource)
 
-    async def renew_always(self, clock: Callable[[], float]) -> None:
-        """Look now and then for DoTs that near their end, until cancelled."""
+    async def renew_always(self, clock: Callable[[], float], trouble: Callable[[WaveError], None]) -> None:
+        """Look now and then for DoTs that near their end, until cancelled; ``trouble`` hears when that fails."""
         while True:
             await asyncio.sleep(CHECK_EVERY)
-            await self.provision(int(clock()))
+            try:
+                await self.provision(int(clock()))
+            except WaveError as error:
+                trouble(error)
 
 
 def _rights(wanted: tuple[tuple[str, str], ...]) -> list[Right]:

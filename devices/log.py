@@ -47,6 +47,16 @@ class Entry:
 Tell: TypeAlias = Callable[[Entry], None]
 
 
+def also_to(*tellers: Tell) -> Tell:
+    """Return what tells all of ``tellers``, one after the other."""
+
+    def tell(entry: Entry) -> None:
+        for one in tellers:
+            one(entry)
+
+    return tell
+
+
 class DecisionLog:
     """A file of entries that keeps the newest: at half the bound it becomes ``NAME.1``, and an older one goes."""
 
@@ -65,4 +75,3 @@ class DecisionLog:
                 file.write(line)
         except OSError as error:
             raise StateUnwritable(f"cannot write {self._path}: {error.strerror}") from None
-

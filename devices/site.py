@@ -22,6 +22,7 @@ from wave.agent.wire import Names as AskNames
 from wave.bus.peer import Peer
 from wave.bus.proofs import ProofSource, agent_proofs
 from wave.bus.router import Clock, FactsSource
+from wave.bus.websocket import check_url
 from wave.entities.entity import EntitySecret
 from wave.errors import BadSetting
 
@@ -53,9 +54,18 @@ class Site:
         """Return the site whose proofs, facts and names all come from ``agent``."""
         return cls(router, agent_proofs(agent), FactsFeed(agent).facts, _kept(agent, clock), clock)
 
-    def peer(self, secret: EntitySecret) -> Peer:
-        """Return the peer of an entity, not connected yet."""
-        return Peer(secret, self.router, proofs=self.proofs, facts=self.facts, clock=self.clock, draw=self.draw)
+    def peer(self, secret: EntitySecret, *, patience: float = 10.0) -> Peer:
+        """Return the peer of an entity, not connected yet; :class:`BadSetting` for a router's URL that is none."""
+        check_url(self.router)
+        return Peer(
+            secret,
+            self.router,
+            proofs=self.proofs,
+            facts=self.facts,
+            clock=self.clock,
+            draw=self.draw,
+            patience=patience,
+        )
 
     @asynccontextmanager
     async def device(
@@ -82,9 +92,7 @@ class Site:
     ) -> AsyncIterator[Controller]:
         """Run a controller while the body runs."""
         async with self.peer(secret) as peer:
-            controller = Controller(
-                name, peer, sources, target, rule, clock=self.clock, tell=tell, names=self.names
-            )
+            controller = Controller(name, peer, sources, target, rule, clock=self.clock, tell=tell, names=self.names)
             async with running(controller):
                 yield controller
 

@@ -61,8 +61,7 @@ def decide(climate: Climate) -> str:
 
 def advance(climate: Climate, now: float) -> Climate:
     """Return the climate at ``now``, a second at a time."""
-    at = max(climate.at, now - _LONGEST)
-    climate = replace(climate, at=at)
+    climate = replace(climate, at=min(max(climate.at, now - _LONGEST), now))
     while climate.at < now:
         climate = _step(climate, min(1.0, now - climate.at))
     return climate
@@ -71,9 +70,7 @@ def advance(climate: Climate, now: float) -> Climate:
 def _step(climate: Climate, seconds: float) -> Climate:
     working = {HEATING: POWER, COOLING: -POWER}.get(climate.state, 0.0)
     leaking = LEAK * (outside(climate.at) - climate.temperature)
-    moved = replace(
-        climate, temperature=climate.temperature + seconds * (working + leaking), at=climate.at + seconds
-    )
+    moved = replace(climate, temperature=climate.temperature + seconds * (working + leaking), at=climate.at + seconds)
     return replace(moved, state=decide(moved))
 
 

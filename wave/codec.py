@@ -67,15 +67,23 @@ class Format(Generic[R]):
         """Return the record that ``data`` holds; :class:`TooLarge`, :class:`UnknownVersion` or :class:`Malformed`."""
         if len(data) > self._bound:
             raise TooLarge(f"a {self._what} of {len(data)} bytes; at most {self._bound} are accepted")
-        if data[1:2] != b"\x01":
-            raise _version_fault(data, self._what)
         try:
             record = self._decode(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise Malformed(f"not a {self._what}: {error}") from None
+            raise self._fault(data, f": {error}") from None
+        if data[1] != VERSION:
+            raise self._fault(data)
         if self._encode(record) != data:
             raise NotCanonical(f"a {self._what} that is not in its canonical form")
         return record
+
+    def _fault(self, data: bytes, reason: str = "") -> Malformed:
+        """Return what is wrong with ``data``: it is of another version (which may have other fields), or malformed."""
+        if (
+            len(data) > 1 and _FIXARRAY < data[0] < _FIXARRAY + 16 and VERSION != data[1] < 0x80
+        ):  # a small array and int
+            return UnknownVersion(f"a {self._what} of version {data[1]}; this release knows version {VERSION}")
+        return Malformed(f"not a {self._what}{reason}")
 
 
 def amend(record: R, **changes: object) -> R:
@@ -89,12 +97,6 @@ def record_bytes(record: Record) -> bytes:
         return msgspec.msgpack.encode(record)
     except (msgspec.MsgspecError, OverflowError, TypeError, UnicodeEncodeError) as error:
         raise Malformed(f"cannot be encoded: {error}") from None
-
-
-def _version_fault(data: bytes, what: str) -> Malformed:
-    if len(data) > 1 and data[0] & 0xF0 == _FIXARRAY and data[0] != _FIXARRAY and data[1] < 0x80:  # noqa: PLR2004 - fixint
-        return UnknownVersion(f"a {what} of version {data[1]}; this release knows version {VERSION}")
-    return Malformed(f"not a {what}")
 
 
 def encode(value: Value) -> bytes:

@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack
 import pytest
 
 from tests.bus.liar import Liar
-from tests.bus.town import Town
+from tests.bus.town import Town, until
 from tests.world import DAY, HOUR, World
 from wave.bus.frame import Denied, Frame, Hello, Publish, Subscribe, Unsubscribe, read_frame, write_frame
 from wave.bus.message import PUBLISH, SUBSCRIBE, Message
-from wave.bus.peer import Reading, Received
+from wave.bus.reading import Reading, Received
 from wave.bus.router import Link, Router
 from wave.bus.websocket import connected, serving
 from wave.dots.proof import Proof
@@ -64,12 +64,6 @@ async def soon(reading: Reading) -> Received:
     return await asyncio.wait_for(anext(reading), 5)
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not holds():
-            await asyncio.sleep(0.005)
-
-
 async def test_a_granted_message_reaches_a_granted_subscriber(town: Town) -> None:
     async with town.peer("alice") as alice, town.peer("light") as light:
         reading = await light.subscribe(town.home, f"{LIGHT}/slot/*")
@@ -94,7 +88,7 @@ async def test_a_peer_without_a_grant_is_told_so_before_it_sends(town: Town) -> 
             await stranger.publish(town.home, SLOT, b"true")
 
 
-# Whose proof: DESIGN §8, fault 5 -----------------------------------------------------------------------------------
+# Whose proof: DESIGN §8, fault 5 ------------------------------------------------------------------------------------
 
 
 def borrowing(town: Town, owner: str) -> Callable[[Request], object]:
@@ -214,7 +208,7 @@ async def test_a_message_that_was_not_asked_for_is_dropped(world: World) -> None
         assert (await soon(reading)).message.payload == b"false"
 
 
-# The honest router ----------------------------------------------------------------------------------------------------
+# The honest router --------------------------------------------------------------------------------------------------
 
 
 async def test_a_router_refuses_on_stale_facts(town: Town) -> None:
@@ -359,7 +353,7 @@ async def test_many_subscriptions_get_one_copy(town: Town) -> None:
         assert (await soon(readings[1])).message.payload == b"2"
 
 
-# Frames by hand -------------------------------------------------------------------------------------------------------
+# Frames by hand -----------------------------------------------------------------------------------------------------
 
 
 class Hand:
@@ -370,8 +364,7 @@ class Hand:
 
     async def say(self, frame: Frame | bytes) -> Frame | None:
         await self.link.send(frame if isinstance(frame, bytes) else write_frame(frame))
-        data = await asyncio.wait_for(self.link.receive(), 5)
-        return None if data is None else read_frame(data)
+        return await next_frame(self.link)
 
     async def signed(self, who: str, permission: str, payload: bytes, **more: object) -> tuple[bytes, bytes]:
         world = self.town.world
@@ -384,9 +377,15 @@ class Hand:
         return message.to_bytes(), proof.to_bytes()
 
 
+async def next_frame(link: Link) -> Frame | None:
+    async with asyncio.timeout(5):
+        data = await link.receive()
+    return None if data is None else read_frame(data)
+
+
 async def hand(town: Town, stack: AsyncExitStack) -> Hand:
     link = await stack.enter_async_context(connected(town.url))
-    first = read_frame(await asyncio.wait_for(link.receive(), 5) or b"")
+    first = await next_frame(link)
     assert isinstance(first, Hello)
     return Hand(town, link, first.challenge)
 
@@ -441,7 +440,7 @@ async def test_a_frame_that_is_none_ends_the_connection_with_a_word(town: Town, 
         one = await hand(town, stack)
         answer = await one.say(data)
         assert isinstance(answer, Denied)
-        assert await asyncio.wait_for(one.link.receive(), 5) is None
+        assert await next_frame(one.link) is None
 
 
 async def test_a_message_that_is_none_is_refused_by_its_number(town: Town) -> None:
@@ -456,7 +455,7 @@ async def test_an_oversized_frame_ends_the_connection(town: Town) -> None:
     async with AsyncExitStack() as stack:
         one = await hand(town, stack)
         await one.link.send(bytes(LIMITS.frame_bytes + 1))
-        assert await asyncio.wait_for(one.link.receive(), 5) is None
+        assert await next_frame(one.link) is None
         other = await hand(town, stack)
         assert await other.say(Publish(1, b"", b"")) is not None
 
@@ -469,7 +468,7 @@ async def test_subscriptions_of_a_connection_are_bounded(town: Town) -> None:
         denied(await one.say(Subscribe(999, *await one.signed("light", SUBSCRIBE, one.challenge))), 999, TooLarge)
 
 
-# Connections -----------------------------------------------------------------------------------------------------------
+# Connections --------------------------------------------------------------------------------------------------------
 
 
 async def test_a_router_that_is_not_there_is_named(world: World) -> None:
@@ -525,4 +524,3 @@ async def test_no_option_of_the_router_makes_it_check_less() -> None:
     import inspect
 
     assert set(inspect.signature(Router).parameters) == {"facts", "clock", "draw", "review_every", "refused"}
-

@@ -1,6 +1,5 @@
 """Messages and the check before them, without any network."""
 
-
 from typing import Any
 
 import pytest
@@ -82,7 +81,7 @@ def case(world: World) -> Case:
     return Case(world)
 
 
-# One message, one encoding, one signature (DESIGN §8, fault 8) -------------------------------------------------------
+# One message, one encoding, one signature (DESIGN §8, fault 8) ------------------------------------------------------
 
 
 def test_a_message_survives_its_bytes(case: Case) -> None:
@@ -186,7 +185,7 @@ def test_a_signature_for_another_kind_of_object_is_refused(case: Case) -> None:
         case.accept(Message(one.body, case.alice.sign("dot", one.body)))
 
 
-# Replay and time (fault 8) -------------------------------------------------------------------------------------------
+# Replay and time (fault 8) ------------------------------------------------------------------------------------------
 
 
 def test_a_message_is_accepted_once(case: Case) -> None:
@@ -232,7 +231,7 @@ def test_what_was_refused_may_still_be_accepted(case: Case) -> None:
     case.accept(one)
 
 
-# Whose proof it is (fault 5), and for what ---------------------------------------------------------------------------
+# Whose proof it is (fault 5), and for what --------------------------------------------------------------------------
 
 
 def test_somebody_elses_proof_serves_nobody(case: Case) -> None:
@@ -316,7 +315,7 @@ def test_stale_facts_refuse_messages_too(case: Case) -> None:
         case.accept(case.message(created=late, expires=late + 9, nonce=b"n" * 16), now=late + 1, facts=facts)
 
 
-# Values and rates ----------------------------------------------------------------------------------------------------
+# Values and rates ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -373,7 +372,7 @@ def test_a_rate_is_counted_and_refusals_use_nothing_up(world: World) -> None:
     case.accept(case.message(nonce=nonces[4], created=later, expires=later + 30))
 
 
-# Bounds ----------------------------------------------------------------------------------------------------------------
+# Bounds -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_message_has_a_largest_size(case: Case) -> None:
@@ -405,5 +404,3 @@ def test_the_yes_says_until_when(case: Case, world: World) -> None:
     accepted = case.accept(case.message())
     assert accepted.grant.until == world.now + 30 * DAY
     assert accepted.grant.paths == ((case.dot,),)
-
-

@@ -59,7 +59,8 @@ def test_a_clock_set_back_opens_nothing() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 40), st.integers(-20, 20)), max_size=60))
 def test_no_message_is_ever_taken_twice(events: list[tuple[int, int, int]]) -> None:
-    window, taken, now = ReplayWindow(bound=8, per_sender=8), set(), NOW
+    window, now = ReplayWindow(bound=8, per_sender=8), NOW
+    taken: set[tuple[int, int]] = set()
     for nonce, life, step in events:
         now += step
         expires = NOW + life
@@ -119,7 +120,8 @@ def test_a_long_rate_counts_exactly_until_its_bound_and_then_refuses_sooner(worl
 
 @given(st.lists(st.integers(0, 4), max_size=60), st.integers(1, 4), st.integers(1, 9))
 def test_no_window_ever_holds_more_than_the_rate(steps: list[int], most: int, seconds: int) -> None:
-    counter, one, now, taken = RateCounter(), grant(World(), f"{most}/{seconds}s"), NOW, []
+    counter, one, now = RateCounter(), grant(World(), f"{most}/{seconds}s"), NOW
+    taken: list[int] = []
     for step in steps:
         now += step
         expected = sum(1 for at in taken if at > now - seconds) < most
@@ -130,4 +132,3 @@ def test_no_window_ever_holds_more_than_the_rate(steps: list[int], most: int, se
         else:
             assert expected
             taken.append(now)
-

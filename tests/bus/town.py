@@ -1,7 +1,8 @@
 """A world with a message router on loopback and an agent's two answers (proofs, facts) from memory."""
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -73,3 +74,10 @@ class Town:
         async with serving(router, port=port) as url:
             self.url = url
             yield router
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until it holds, for five seconds at most."""
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110 - what is waited for knows nothing of tests
+            await asyncio.sleep(0.005)

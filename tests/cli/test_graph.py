@@ -24,7 +24,7 @@ def garden(wave: Shell) -> str:
 
 
 def test_the_tree_shows_each_edge_once(wave: Shell, garden: str) -> None:
-    lines = wave.done("graph", garden).out.splitlines()
+    lines = wave.done("graph", "--all", garden).out.splitlines()
     assert lines[0] == f"{garden}  {identity(wave, garden)}"
     assert lines[1].startswith("├─ alice  publish@a/*  until ")
     assert lines[1].endswith(", 3 hops")
@@ -37,14 +37,24 @@ def test_the_tree_shows_each_edge_once(wave: Shell, garden: str) -> None:
     assert len(lines) == 7
 
 
+def test_what_does_not_count_now_is_left_out_and_said(wave: Shell, garden: str) -> None:
+    """Revoked edges go, and with them whatever they alone led to."""
+    ran = wave.done("graph", garden)
+    assert len(ran.out.splitlines()) == 4
+    assert "revoked" not in ran.out
+    assert "not reached" not in ran.out
+    assert "2 more are revoked" in ran.err
+    assert {edge["state"] for edge in wave.done("graph", garden, "--json").json["edges"]} == {"valid"}
+
+
 def test_the_json_is_the_agents_answer(wave: Shell, garden: str) -> None:
-    found = wave.done("graph", garden, "--format", "json").json
-    assert found == wave.done("graph", garden, "--json").json
+    found = wave.done("graph", "--all", garden, "--format", "json").json
+    assert found == wave.done("graph", "--all", garden, "--json").json
     assert sorted(edge["state"] for edge in found["edges"]) == ["revoked", "valid", "valid", "valid", "valid"]
 
 
 def test_the_graphviz_file_quotes_what_is_foreign(wave: Shell, garden: str) -> None:
-    ran = wave.done("graph", garden, "--format", "dot")
+    ran = wave.done("graph", "--all", garden, "--format", "dot")
     assert ran.out.startswith("digraph wave {")
     assert ran.out.rstrip().endswith("}")
     assert ran.out.count(" -> ") == 5
@@ -52,7 +62,7 @@ def test_the_graphviz_file_quotes_what_is_foreign(wave: Shell, garden: str) -> N
 
 
 def test_the_drawing_is_whole_and_needs_nothing_else(wave: Shell, garden: str) -> None:
-    wave.done("graph", garden, "-o", "g.svg")
+    wave.done("graph", "--all", garden, "-o", "g.svg")
     text = (wave.directory / "g.svg").read_text()
     root = ET.fromstring(text)
     assert root.tag == f"{SVG}svg"
@@ -67,7 +77,7 @@ def test_the_drawing_is_whole_and_needs_nothing_else(wave: Shell, garden: str) -
 
 
 def test_boxes_and_labels_of_a_drawing_do_not_overlap(wave: Shell, garden: str) -> None:
-    wave.done("graph", garden, "-o", "g.svg")
+    wave.done("graph", "--all", garden, "-o", "g.svg")
     root = ET.fromstring((wave.directory / "g.svg").read_text())
     places = [
         tuple(float(rect.get(side, "nan")) for side in ("x", "y", "width", "height"))
@@ -80,6 +90,12 @@ def test_boxes_and_labels_of_a_drawing_do_not_overlap(wave: Shell, garden: str) 
         assert x + width <= float(root.get("width", "nan"))
         for left, top, wide, high in places[:number]:
             assert x >= left + wide or left >= x + width or y >= top + high or top >= y + height
+
+
+def test_a_drawing_with_json_says_what_was_written(wave: Shell, garden: str) -> None:
+    ran = wave.done("graph", "--all", garden, "-o", "g.svg", "--json")
+    assert ran.json == {"file": "g.svg", "format": "svg", "entities": 4, "dots": 5}
+    assert (wave.directory / "g.svg").read_text().startswith("<svg")
 
 
 def test_an_output_never_goes_over_a_key(wave: Shell, garden: str) -> None:

@@ -54,7 +54,6 @@ def test_a_signed_name_is_resolved_through_its_giver(wave: Shell) -> None:
     assert identity(wave, "lamp.the-house") == identity(wave, "bob")
 
 
-@pytest.mark.xfail(reason="Knowledge.resolve does not take an id for the giver yet", strict=False)
 def test_the_giver_of_a_signed_name_may_be_a_local_name(wave: Shell) -> None:
     wave.done("name", "--from", "home.ent", "lamp", "bob")
     assert identity(wave, "lamp.home") == identity(wave, "bob")

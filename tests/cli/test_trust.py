@@ -94,6 +94,13 @@ def test_promising_more_hops_than_one_has_warns(wave: Shell) -> None:
     assert "of the 3 further hops for publish on light/light0, the giver's own right leaves 0" in warning["detail"]
 
 
+def test_a_namespace_that_is_no_more_warns(wave: Shell) -> None:
+    wave.done("mkentity", "-o", "short.ent", "--no-passphrase")
+    wave.done("revoke", "--from", "short.ent", "--entity")
+    ran = wave.done("grant", "--from", "short.ent", "--to", "bob", "list@short/x")
+    assert "was revoked in block" in ran.err
+
+
 def test_giving_what_one_holds_does_not_warn(wave: Shell) -> None:
     assert wave.done("grant", "--from", "alice.ent", "--to", "carol", "publish@home/light/x").err == ""
 

@@ -1,7 +1,6 @@
 """A house for tests: a town's router, devices and controllers on it, and what their logs say."""
 
 import asyncio
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -9,7 +8,7 @@ from devices.controller import Controller, Place, Rule
 from devices.device import Device
 from devices.log import Entry
 from devices.site import KINDS, Site
-from tests.bus.town import Town
+from tests.bus.town import Town, until
 from wave.codec import id_text
 
 
@@ -75,9 +74,3 @@ class House:
 
         await until(there)
         return found[0]
-
-
-async def until(holds: Callable[[], bool], seconds: float = 5) -> None:
-    async with asyncio.timeout(seconds):
-        while not holds():
-            await asyncio.sleep(0.005)

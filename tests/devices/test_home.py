@@ -11,7 +11,7 @@ import pytest
 from devices.home import DOT_LIFETIME, RENEW_WITHIN, Home
 from devices.log import DecisionLog, Entry
 from devices.plan import ControllerPlan, DevicePlan, HomePlan, address
-from tests.bus.town import Town
+from tests.bus.town import Town, until
 from tests.world import DAY, World
 from wave.agent.wire import Call, FindObject, ObjectReply, Publish, PublishReply, identity
 from wave.codec import id_text
@@ -177,8 +177,9 @@ async def test_a_home_runs_all_that_it_provisioned(world: World, tmp_path: Path)
         for dot in registry.dots:
             town.graph.add(dot)
         records = {member.secret.id: member.secret.entity for member in members}
-        entities = [decode_object(data) for data in registry.objects.values()]
-        world.published.update({Entity.from_object(one).id: Entity.from_object(one) for one in entities if one.kind == "entity"})
+        objects = [decode_object(data) for data in registry.objects.values()]
+        entities = [Entity.from_object(one) for one in objects if one.kind == "entity"]
+        world.published.update({entity.id: entity for entity in entities})
         assert set(records) < set(world.published)
 
         async def names() -> dict[str, str]:
@@ -194,14 +195,12 @@ async def test_a_home_runs_all_that_it_provisioned(world: World, tmp_path: Path)
             town.give("home", "finger", "publish@home/s.switch/*")
             async with town.peer("finger") as finger:
                 await finger.publish(town.home, "s.switch/switch0/i.boolean/slot/state", b'"on"')
-                from tests.devices.house import until
-
                 await until(lambda: any(one.device == "light0" and one.did == "on" for one in log))
     lines = (tmp_path / "home" / "light0.log").read_text().splitlines()
     assert json.loads(lines[0])["did"] == "on"
 
 
-# The plan --------------------------------------------------------------------------------------------------------------
+# The plan -----------------------------------------------------------------------------------------------------------
 
 
 def test_a_plan_says_what_it_holds() -> None:
@@ -226,7 +225,7 @@ def test_the_example_is_a_plan() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda text: "[[[",
+        lambda _: "[[[",
         lambda text: text.replace('namespace = "home"', ""),
         lambda text: text.replace('namespace = "home"', "namespace = 7"),
         lambda text: text + "\ncolour = 1",
@@ -254,7 +253,7 @@ def test_an_address_is_a_resource() -> None:
         address("home/+")
 
 
-# The log ---------------------------------------------------------------------------------------------------------------
+# The log ------------------------------------------------------------------------------------------------------------
 
 
 def entry(number: int) -> Entry:

@@ -13,8 +13,9 @@ from devices.onoff import STATE_SIGNAL, STATE_SLOT
 from devices.thermostat import SETPOINT_SLOT
 from devices.thermostat import STATE_SIGNAL as CLIMATE_SIGNAL
 from tests.bus.liar import Liar
-from tests.devices.house import House, until
-from wave.bus.peer import Reading, Received
+from tests.bus.town import until
+from tests.devices.house import House
+from wave.bus.reading import Reading, Received
 from wave.codec import id_text
 from wave.dots.proof import Proof
 from wave.dots.request import Request
@@ -120,7 +121,7 @@ async def test_who_may_switch_need_not_be_allowed_to_dim(house: House) -> None:
     assert light.state == LightState()
 
 
-# Bounds on values: a guest's set point ---------------------------------------------------------------------------------
+# Bounds on values: a guest's set point ------------------------------------------------------------------------------
 
 
 async def guest(house: House) -> Any:
@@ -179,7 +180,7 @@ async def test_a_replayed_toggle_toggles_once(lied_to: House) -> None:
     assert light.state.on is True
 
 
-# Reports and controllers -----------------------------------------------------------------------------------------------
+# Reports and controllers --------------------------------------------------------------------------------------------
 
 
 async def test_a_device_reports_what_changed(house: House) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -55,13 +56,15 @@ def test_a_machine_names_its_slots_and_signals_by_the_convention(kind: str) -> N
     [(False, "on", True), (True, "on", True), (True, "off", False), (False, "off", False), (False, "toggle", True),
      (True, "toggle", False), (False, True, True), (True, False, False)],
 )  # fmt: skip
-def test_light_and_switch_go_on_off_and_over(before: bool, word: object, after: bool) -> None:
+def test_light_and_switch_go_on_off_and_over(before: bool, word: object, after: bool) -> None:  # noqa: FBT001
     for value in (word, {"state": word}):
         assert do(Light(), LightState(on=before), STATE_SLOT, value) == LightState(on=after)
         assert do(Switch(), before, STATE_SLOT, value) is after
 
 
-@pytest.mark.parametrize(("level", "state"), [(0, LightState(False, 80)), (1, LightState(True, 1)), (100, LightState(True, 100))])
+@pytest.mark.parametrize(
+    ("level", "state"), [(0, LightState(False, 80)), (1, LightState(True, 1)), (100, LightState(True, 100))]
+)
 def test_a_brightness_of_nothing_is_off_and_the_last_one_is_kept(level: int, state: LightState) -> None:
     assert do(Light(), LightState(True, 80), BRIGHTNESS_SLOT, {"brightness": level}) == state
 
@@ -104,7 +107,7 @@ def test_a_note_has_a_largest_length() -> None:
             do(Notifier(), (), NOTE_SLOT, {"text": text})
 
 
-# The thermostat -------------------------------------------------------------------------------------------------------
+# The thermostat -----------------------------------------------------------------------------------------------------
 
 ROOM = Climate(OFF, 70.0, 73.0, 72.0, T)
 
@@ -158,7 +161,7 @@ def test_outside_is_a_slow_sine() -> None:
     temperatures = [outside(T + second) for second in range(1201)]
     assert min(temperatures) == pytest.approx(40, abs=0.1)
     assert max(temperatures) == pytest.approx(90, abs=0.1)
-    assert max(abs(a - b) for a, b in zip(temperatures, temperatures[1:], strict=False)) < 0.2
+    assert max(abs(a - b) for a, b in pairwise(temperatures)) < 0.2
     assert temperatures[0] == pytest.approx(temperatures[-1])
 
 
@@ -190,7 +193,7 @@ def test_other_set_points_are_bad(value: object) -> None:
         do(Thermostat(), ROOM, SETPOINT_SLOT, value)
 
 
-# Rules of controllers ---------------------------------------------------------------------------------------------------
+# Rules of controllers -----------------------------------------------------------------------------------------------
 
 
 def test_the_rules() -> None:

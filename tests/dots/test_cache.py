@@ -194,4 +194,3 @@ def outcome(check: Any, proof: Proof, request: Request, world: World) -> object:
     except WaveError as error:
         return type(error), error.message
     return grant.height, grant.request
-

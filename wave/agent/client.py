@@ -1,6 +1,5 @@
 """Clients of the agent: a typed async one, a blocking one for one-shot commands, and facts kept in step with it."""
 
-import asyncio
 import http.client
 import socket
 from types import TracebackType
@@ -59,6 +58,8 @@ class AgentClient:
 
     def __init__(self, address: str, *, token: str | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Talk to the agent at ``address`` (a socket's path or an http:// URL), ``timeout`` seconds a call at most."""
+        import asyncio
+
         import aiohttp
 
         self._address = Address(address)
@@ -156,6 +157,8 @@ class FactsFeed:
 
     def __init__(self, agent: AgentClient) -> None:
         """Ask ``agent``."""
+        import asyncio
+
         self._agent = agent
         self._revocations: dict[bytes, int] = {}
         self._height = -1

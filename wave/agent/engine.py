@@ -8,28 +8,29 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 from wave import __version__
 from wave.agent import wire
-from wave.agent.knowledge import Knowledge, parse
+from wave.agent.knowledge import Knowledge, Thing, parse
+from wave.agent.rights import Rights
 from wave.agent.settings import EMBEDDED, Settings
 from wave.agent.store import Store
-from wave.agent.views import edge, holding_view, path_ids, state_of
+from wave.agent.views import path_ids
 from wave.chain.follower import Follower
 from wave.codec import id_text, parse_id
-from wave.dots import rules, search
-from wave.dots.explain import Explanation, explain
+from wave.dots import rules
+from wave.dots.explain import Explanation
 from wave.dots.facts import Facts
 from wave.dots.proof import Proof
-from wave.dots.request import Request, Statement
+from wave.dots.request import Request
 from wave.dots.verify import verify
-from wave.entities.entity import EVERYBODY, Entity
+from wave.entities.entity import Entity
 from wave.entities.object import ENTITY, decode_object
 from wave.errors import (
     BadRequest,
     ChainUnavailable,
     NotFound,
     Refused,
-    SearchExhausted,
     StateUnwritable,
     UnknownDecision,
+    UnknownEntity,
     UnknownObject,
     WaveError,
     codes,
@@ -186,16 +187,6 @@ class Engine:
             self._learned = entry.seq
         return self._known
 
-    def _name(self, identity: bytes) -> str:
-        return self._names().get(id_text(identity)) or id_text(identity)[:8]
-
-    def _names(self) -> dict[str, str]:
-        """Return what entities are called here: by an alias, or by this home's own name for them, which goes first."""
-        names = {id_text(target): label for label, target in sorted(self._follower.facts.aliases.items(), reverse=True)}
-        names.update({id_text(entity.id): name for name, entity in self.settings.keyring})
-        names[id_text(EVERYBODY)] = "everybody"
-        return names
-
     # Acts ----------------------------------------------------------------------------------------------------------
 
     def status(self, _: wire.Status) -> wire.StatusReply:
@@ -236,6 +227,7 @@ class Engine:
         else:
             self._sync()
             known = self.knowledge
+            _check_givers(things, known)
             missing = dict.fromkeys(one for one in signed if one.id not in known.heights)
             if missing:
                 self._chain.client.publish_many([one.to_bytes() for one in missing])
@@ -285,20 +277,22 @@ class Engine:
     def resolve(self, call: wire.Resolve) -> wire.ResolveReply:
         """Say what a name means; :class:`NotFound`."""
         facts = self._facts()
-        identity, by = parse_id(call.name), "id"
-        if identity is None:
-            try:
-                identity, by = self.knowledge.resolve(call.name, facts, self._now())
-            except NotFound:
-                facts = self._facts(anew=True)
-                identity, by = self.knowledge.resolve(call.name, facts, self._now())
+        try:
+            identity, name = self.knowledge.resolve(call.name, facts, self._now())
+        except NotFound:
+            facts = self._facts(anew=True)
+            identity, name = self.knowledge.resolve(call.name, facts, self._now())
         record = facts.entities.get(identity)
-        return wire.ResolveReply(id=id_text(identity), by=by, record=None if record is None else record.to_bytes())
+        return wire.ResolveReply(
+            id=id_text(identity),
+            by="name" if name else "id" if parse_id(call.name) else "alias",
+            declaration=None if name is None else id_text(name.id),
+            record=None if record is None else record.to_bytes(),
+        )
 
     def names(self, _: wire.Names) -> wire.NamesReply:
         """List the names known for entities."""
-        self._facts()
-        return wire.NamesReply(names=self._names())
+        return wire.NamesReply(names=self._rights().names)
 
     def facts_since(self, call: wire.FactsSince) -> wire.FactsReply:
         """Give what a checker elsewhere needs."""
@@ -314,19 +308,36 @@ class Engine:
 
     # Rights --------------------------------------------------------------------------------------------------------
 
+    def _rights(self, *, anew: bool = False) -> Rights:
+        facts = self._facts(anew=anew)
+        return Rights(self.knowledge, facts, self._now(), self.settings.keyring)
+
+    def _explain(self, rights: Rights, proof: Proof | None, request: Request, at_least: int | None) -> Explanation:
+        """Explain a decision and put it in the log."""
+        explanation = rights.explain(proof, request, at_least)
+        self._store.log_decision(explanation.decision, wire.encode(rights.explained(explanation)))
+        return explanation
+
+    def _refused(
+        self, rights: Rights, proof: Proof | None, request: Request, refusal: WaveError, at_least: int | None = None
+    ) -> WaveError:
+        """Return the error for a no: explained in the log, worded with names, and with the decision's id."""
+        explanation = self._explain(rights, proof, request, at_least)
+        kind = codes().get(explanation.code, type(refusal))
+        return kind(explanation.message, hint=explanation.hint, decision=explanation.decision)
+
     def prove(self, call: wire.Prove) -> wire.ProofReply:
         """Build a shortest proof from what is known. A no is logged and explained; :class:`Refused`."""
-        request = call.ask.request()
-        facts, now = self._facts(), self._now()
-        rules.facts_fresh(facts, now, LIMITS.max_staleness, None)
+        request, rights = call.ask.request(), self._rights()
+        rights.check_fresh()
         try:
-            proof = search.find_proof(self.knowledge.graph, request, facts, now=now)
+            proof = rights.prove(request)
         except Refused:
-            facts = self._facts(anew=True)  # what is missing may have come a moment ago
+            rights = self._rights(anew=True)  # what is missing may have come a moment ago
             try:
-                proof = search.find_proof(self.knowledge.graph, request, facts, now=now)
+                proof = rights.prove(request)
             except Refused as refusal:
-                raise self._refused(self._nearest(request, facts, now), request, facts, now, refusal) from None
+                raise self._refused(rights, rights.nearest(request), request, refusal) from None
         people = [entity.expires for entity in proof.entities.values()]
         return wire.ProofReply(
             id=id_text(proof.id),
@@ -335,37 +346,22 @@ class Engine:
             until=min([dot.expires for dot in proof.dots] + people),
         )
 
-    def _nearest(self, request: Request, facts: Facts, now: int) -> Proof | None:
-        """Return a proof that fails for nothing but the values of ``request``, so that a refusal can name the bound."""
-        if not request.context:
-            return None
-        try:
-            return search.find_proof(self.knowledge.graph, replace(request, context={}), facts, now=now)
-        except Refused:
-            return None
-
-    def _refused(
-        self, proof: Proof | None, request: Request, facts: Facts, now: int, refusal: WaveError, **more: Any
-    ) -> WaveError:
-        """Return the error for a no: explained in the log, worded with names, and with the decision's id."""
-        explanation = self._explain(proof, request, facts, now, **more)
-        kind = codes()[explanation.code] if explanation.code in codes() else type(refusal)
-        return kind(explanation.message, hint=explanation.hint, decision=explanation.decision)
-
     def verify(self, call: wire.Verify) -> wire.VerdictReply:
-        """Check a proof, log the decision, and raise it when it is a no."""
+        """Check a proof, log the decision, and raise it when it is a no.
+
+        With ``at``, what is known now is asked about another time; whether it is fresh is still asked of now.
+        """
         proof, request = Proof.from_bytes(call.proof), call.ask.request()
-        facts = self._facts(at_least=call.at_least)
-        now = self._now()
-        at = now if call.at is None else call.at
-        rules.facts_fresh(facts, now, LIMITS.max_staleness, call.at_least)
+        facts, now = self._facts(at_least=call.at_least), self._now()
         if call.at is not None:
-            facts = replace(facts, time=at)  # what is known now, asked about another time
+            rules.facts_fresh(facts, now, LIMITS.max_staleness, call.at_least)
+            facts, now = replace(facts, time=call.at), call.at
+        rights = Rights(self.knowledge, facts, now, self.settings.keyring)
         try:
-            grant = verify(proof, request, facts, now=at, at_least=call.at_least)
+            grant = verify(proof, request, facts, now=now, at_least=call.at_least)
         except WaveError as error:
-            raise self._refused(proof, request, facts, at, error, at_least=call.at_least) from None
-        explanation = self._explain(proof, request, facts, at, at_least=call.at_least)
+            raise self._refused(rights, proof, request, error, call.at_least) from None
+        explanation = self._explain(rights, proof, request, call.at_least)
         return wire.VerdictReply(
             decision=explanation.decision,
             height=grant.height,
@@ -386,90 +382,39 @@ class Engine:
             return wire.decode(logged, wire.ExplanationReply)
         if call.ask is None:
             raise BadRequest("say a decision's id, or what is asked")
-        facts, now, request = self._facts(), self._now(), call.ask.request()
-        proof = None if call.proof is None else Proof.from_bytes(call.proof)
-        if proof is None:
-            try:
-                proof = search.find_proof(self.knowledge.graph, request, facts, now=now)
-            except Refused:
-                proof = self._nearest(request, facts, now)
-        return self._reply(self._explain(proof, request, facts, now))
-
-    def _explain(
-        self, proof: Proof | None, request: Request, facts: Facts, now: int, at_least: int | None = None
-    ) -> Explanation:
-        """Explain a decision and put it in the log. For a no it says who could give what is missing."""
-        explanation = explain(proof, request, facts, now=now, at_least=at_least)
-        if not explanation.allowed:
-            held = {one: self._givers(one, request.namespace, facts, now) for one in request.statements}
-            explanation = explain(proof, request, facts, now=now, at_least=at_least, held=held)
-        explanation = explanation.worded(self._name)
-        self._store.log_decision(explanation.decision, wire.encode(self._reply(explanation)))
-        return explanation
-
-    def _reply(self, explanation: Explanation) -> wire.ExplanationReply:
-        return wire.ExplanationReply(
-            decision=explanation.decision,
-            allowed=explanation.allowed,
-            code=explanation.code,
-            message=explanation.message,
-            hint=explanation.hint,
-            detail=explanation.to_json(),
-            lines=tuple(explanation.lines(self._name)),
-        )
-
-    def _givers(self, statement: Statement, namespace: bytes, facts: Facts, now: int) -> list[bytes]:
-        try:
-            found = search.holders(self.knowledge.graph, statement, namespace, facts, now)
-        except SearchExhausted:
-            return []
-        return [identity for identity, holding in found.items() if holding.hops_left > 0]
+        request, rights = call.ask.request(), self._rights(anew=True)
+        proof = rights.nearest(request) if call.proof is None else Proof.from_bytes(call.proof)
+        return rights.explained(self._explain(rights, proof, request, None))
 
     def graph(self, call: wire.Graph) -> wire.GraphReply:
         """Draw up a namespace's delegations, dead ones too."""
-        facts, now = self._facts(), self._now()
-        known, namespace = self.knowledge, wire.identity(call.namespace)
-        dots = sorted(known.graph.dots(namespace), key=lambda dot: (dot.created, dot.id))
-        people = dict.fromkeys([namespace, *(end for dot in dots for end in (dot.giver, dot.receiver))])
-        return wire.GraphReply(
-            namespace=call.namespace,
-            nodes=tuple(
-                wire.Node(
-                    id=id_text(identity),
-                    name=self._name(identity),
-                    state=state_of(facts.entities[identity], facts, now) if identity in facts.entities else "unknown",
-                )
-                for identity in people
-            ),
-            edges=tuple(edge(dot, facts, now, known.heights.get(dot.id)) for dot in dots),
-        )
+        return self._rights(anew=True).graph(wire.identity(call.namespace))
 
     def who(self, call: wire.Who) -> wire.WhoReply:
         """Say who may do a thing."""
-        facts, now = self._facts(), self._now()
-        rules.facts_fresh(facts, now, LIMITS.max_staleness, None)
-        (statement,) = (
-            wire.Ask(subject=call.namespace, namespace=call.namespace, statements=(call.wanted,)).request().statements
-        )
-        found = search.holders(self.knowledge.graph, statement, wire.identity(call.namespace), facts, now)
-        return wire.WhoReply(
-            holders=tuple(
-                wire.Holder(
-                    id=id_text(identity),
-                    name=self._name(identity),
-                    hops_left=holding.hops_left,
-                    path=path_ids(holding.path),
-                )
-                for identity, holding in found.items()
-            )
-        )
+        ask = wire.Ask(subject=call.namespace, namespace=call.namespace, statements=(call.wanted,))
+        request, rights = ask.request(), self._rights(anew=True)
+        rights.check_fresh()
+        return rights.who(request.statements[0], request.namespace)
 
     def what(self, call: wire.What) -> wire.WhatReply:
         """Say what an entity may do."""
-        facts, now = self._facts(), self._now()
-        rules.facts_fresh(facts, now, LIMITS.max_staleness, None)
-        found = search.holdings(self.knowledge.graph, wire.identity(call.subject), facts, now)
-        return wire.WhatReply(holdings=tuple(holding_view(right) for right in found.rights), complete=found.complete)
+        rights = self._rights(anew=True)
+        rights.check_fresh()
+        return rights.what(wire.identity(call.subject))
+
+
+def _check_givers(things: list[Thing], known: Knowledge) -> None:
+    """Raise :class:`UnknownEntity` when a giver's record would not be on the chain: nobody could check what it gave."""
+    together = {thing.id for thing in things}
+    for thing in things:
+        if not isinstance(thing, Entity):
+            giver = thing.fields.giver
+            if giver not in together and giver not in known.heights:
+                raise UnknownEntity(
+                    f"the record of the giver {rules.short(giver)} is only kept here; nobody could check what it gave",
+                    hint="publish it with 'wave mkentity --publish-again FILE', or keep this here too",
+                )
 
 
 _PREIMAGE_BYTES: Final = 32

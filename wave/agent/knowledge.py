@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from wave.codec import id_text
+from wave.codec import id_text, parse_id
 from wave.dots.dot import Dot
 from wave.dots.facts import Facts
 from wave.dots.search import Graph
@@ -70,23 +70,27 @@ class Knowledge:
             self.names[thing.id] = thing
             self._by_giver.setdefault((thing.fields.giver, thing.fields.label), []).append(thing)
 
-    def signed_name(self, giver: bytes, label: str, facts: Facts, now: int) -> bytes:
-        """Return what ``giver`` calls ``label`` at ``now``, by its newest word; :class:`NotFound`."""
+    def signed_name(self, giver: bytes, label: str, facts: Facts, now: int) -> Name:
+        """Return the newest name ``label`` of ``giver``'s that stands at ``now``; :class:`NotFound`."""
         names = self._by_giver.get((giver, label), [])
         living = [name for name in names if name.fields.created <= now < name.fields.expires]
         standing = [name for name in living if facts.revoked_at(name.fields.commitments) is None]
         if standing:
-            return max(standing, key=lambda name: (name.fields.created, name.id)).fields.target
+            return max(standing, key=lambda name: (name.fields.created, name.id))
         if living:
             raise NameRevoked(f"{id_text(giver)[:8]} took back the name {label!r}")
         raise UnknownName(f"{id_text(giver)[:8]} calls nothing {label!r}")
 
-    def resolve(self, text: str, facts: Facts, now: int) -> tuple[bytes, str]:
-        """Return the id that an alias or a ``label.giver`` means, and which of the two it is; :class:`NotFound`."""
+    def resolve(self, text: str, facts: Facts, now: int) -> tuple[bytes, Name | None]:
+        """Return what an id, an alias or ``label.giver`` means, and the signed name if it is one; :class:`NotFound`."""
+        identity = parse_id(text)
+        if identity is not None:
+            return identity, None
         label, dot, giver = text.partition(".")
         if dot:
             root, _ = self.resolve(giver, facts, now)
-            return self.signed_name(root, label, facts, now), "name"
+            name = self.signed_name(root, label, facts, now)
+            return name.fields.target, name
         if not label:
             raise BadName("an empty name")
         target = facts.aliases.get(label)
@@ -95,4 +99,4 @@ class Knowledge:
                 f"{label[:60]!r} is no alias, no local name and no file",
                 hint="a name is an id, a file (.ent, .pub), a name in WAVE_HOME/keys, an alias, or label.giver",
             )
-        return target, "alias"
+        return target, None

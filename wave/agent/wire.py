@@ -149,10 +149,14 @@ class ObjectReply(Message, frozen=True, kw_only=True):
 
 
 class ResolveReply(Message, frozen=True, kw_only=True):
-    """What a name means here: the entity's id, by which kind of name, and its record where it is known."""
+    """What a name means here: the entity's id, and its record where it is known.
+
+    ``by`` is the kind of name (``id``, ``alias`` or ``name``), ``declaration`` the id of a signed name's object.
+    """
 
     id: str
     by: str
+    declaration: str | None
     record: bytes | None
 
 

@@ -269,9 +269,7 @@ def accept(
         seen.check(message.sender, message.nonce, created=message.created, expires=message.expires, now=now)
         if message.proof is not None and message.proof != proof.id:
             raise WrongProof("the message names another proof than the one beside it")
-        grant, sender = authorized(
-            verifier or Verifier(), asked, proof, facts, now=now, max_staleness=max_staleness
-        )
+        grant, sender = authorized(verifier or Verifier(), asked, proof, facts, now=now, max_staleness=max_staleness)
         message.check(sender.verify_key)
         rates.count(grant, now)
     except WaveError as error:
@@ -302,5 +300,3 @@ class Inbox:
             rates=self._rates,
             verifier=self.verifier,
         )
-
-

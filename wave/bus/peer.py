@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import random
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Final, Self, TypeAlias
@@ -23,20 +22,20 @@ from wave.bus.frame import (
     read_pair,
     write_frame,
 )
-from wave.bus.message import JSON, NONCE_BYTES, PUBLISH, SUBSCRIBE, Accepted, Inbox, Message, requests
+from wave.bus.message import JSON, NONCE_BYTES, PUBLISH, SUBSCRIBE, Inbox, Message, requests
 from wave.bus.proofs import Proofs, ProofSource
+from wave.bus.reading import Reading
 from wave.bus.router import Clock, FactsSource, Link, OnRefused
 from wave.bus.values import contexts
 from wave.bus.websocket import connected
 from wave.entities.entity import EntitySecret
 from wave.errors import Refused, RouterUnavailable, WaveError
-from wave.limits import LIMITS
-from wave.namespace.pattern import Pattern, covers, resource
+from wave.namespace.pattern import Pattern, resource
 
-Received: TypeAlias = Accepted
 Asking: TypeAlias = Subscribe | Unsubscribe | Publish
 Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[Link]]
 
+_ANSWER: Final = 30.0  # seconds: the router may have to ask a slow chain
 _BACKOFF_FIRST: Final = 0.1
 _BACKOFF_MOST: Final = 5.0
 _CHALLENGE: Final = "application/wave-challenge"
@@ -44,60 +43,6 @@ _CHALLENGE: Final = "application/wave-challenge"
 
 def _ignore(_message: Message | None, _error: WaveError) -> None:
     pass
-
-
-class Reading:
-    """An open subscription: ``async for received in reading``. Ends with the error that ended the right to it."""
-
-    def __init__(self, peer: "Peer", number: int, namespace: bytes, pattern: Pattern, refused: OnRefused) -> None:
-        """Belong to ``peer``, under its ``number``."""
-        self.number = number
-        self.namespace = namespace
-        self.pattern = pattern
-        self.refused = refused
-        self.opened = False
-        self.dropped = 0
-        self._peer = peer
-        self._waiting: deque[Received] = deque()
-        self._stirred = asyncio.Event()
-        self._end: WaveError | None = None
-        self._closed = False
-
-    def wants(self, message: Message) -> bool:
-        """Tell whether a message belongs here, whatever the router says."""
-        return message.namespace == self.namespace and covers(self.pattern, message.resource)
-
-    def put(self, received: Received) -> None:
-        """Add a message; the oldest is dropped, and counted, when too many wait."""
-        if len(self._waiting) >= LIMITS.queue_frames:
-            self._waiting.popleft()
-            self.dropped += 1
-        self._waiting.append(received)
-        self._stirred.set()
-
-    def end(self, error: WaveError) -> None:
-        """End it; whoever reads gets what waits, and then ``error``."""
-        self._end = error
-        self._stirred.set()
-
-    async def close(self) -> None:
-        """Give the subscription up."""
-        self._closed = True
-        self._stirred.set()
-        await self._peer.unsubscribe(self)
-
-    def __aiter__(self) -> AsyncIterator[Received]:
-        return self
-
-    async def __anext__(self) -> Received:
-        while not self._waiting:
-            if self._closed:
-                raise StopAsyncIteration
-            if self._end is not None:
-                raise self._end
-            self._stirred.clear()
-            await self._stirred.wait()
-        return self._waiting.popleft()
 
 
 class Peer:
@@ -120,7 +65,7 @@ class Peer:
         """Act as ``secret`` on the router at ``url``.
 
         ``proofs`` builds proofs and ``facts`` gives the registry's newest facts, both as a rule from the local agent;
-        messages are valid for ``lifetime`` seconds; acts wait ``patience`` seconds for connection and answer.
+        messages are valid for ``lifetime`` seconds; acts wait ``patience`` seconds for the connection.
         """
         self.secret = secret
         self._url = url
@@ -162,16 +107,14 @@ class Peer:
     async def publish(self, namespace: bytes, where: str, payload: bytes, *, content_type: str = JSON) -> int:
         """Publish and return to how many connections the router handed it; raises what it or the agent refused."""
         await self._connected()
-        return await self._do(
-            PUBLISH, namespace, resource(where), content_type, lambda: payload, Publish
-        )
+        return await self._do(PUBLISH, namespace, resource(where), content_type, lambda: payload, Publish)
 
     async def subscribe(self, namespace: bytes, pattern: str, *, refused: OnRefused = _ignore) -> Reading:
         """Subscribe; ``refused`` hears of messages that came and did not pass. Raises what the router or agent refused.
 
         The subscription outlives a lost connection: it is opened again with the next.
         """
-        reading = Reading(self, self._next_number(), namespace, Pattern(pattern), refused)
+        reading = Reading(self._next_number(), namespace, Pattern(pattern), refused=refused, give_up=self.unsubscribe)
         await self._connected()
         self._readings[reading.number] = reading
         try:
@@ -256,9 +199,9 @@ class Peer:
         self._answers[frame.number] = answer
         try:
             await link.send(write_frame(frame))
-            return await asyncio.wait_for(answer, self._patience)
+            return await asyncio.wait_for(answer, _ANSWER)
         except TimeoutError:
-            raise RouterUnavailable(f"the router at {self._url} gave no answer in {self._patience:g} s") from None
+            raise RouterUnavailable(f"the router at {self._url} gave no answer in {_ANSWER:g} s") from None
         finally:
             self._answers.pop(frame.number, None)
 

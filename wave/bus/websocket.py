@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, WSMsgType, web
 from aiohttp.http import WSMessage
@@ -103,11 +104,23 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def check_url(url: str) -> None:
+    """Raise :class:`BadSetting` unless ``url`` could be a router's: ws:// or wss:// and a host."""
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound:
+        raise BadSetting(
+            f"{url[:80]!r} is no router's address", hint=f"write it as ws://127.0.0.1:{DEFAULT_PORT}{PATH}"
+        )
+
+
 @asynccontextmanager
 async def connected(url: str) -> AsyncIterator[Link]:
     """Connect to the router at ``url`` (ws:// or wss://) while the body runs; :class:`RouterUnavailable`."""
-    if not url.startswith(("ws://", "wss://")):
-        raise BadSetting(f"{url[:80]!r} is no router's address", hint=f"write it as ws://127.0.0.1:{DEFAULT_PORT}{PATH}")
+    check_url(url)
     async with ClientSession(timeout=ClientTimeout(total=None, sock_connect=_CONNECT)) as session:
         try:
             websocket = await asyncio.wait_for(

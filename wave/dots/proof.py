@@ -40,13 +40,16 @@ class Proof:
     def __init__(self, data: bytes) -> None:
         """Parse ``data`` strictly; :class:`TooLarge`, :class:`Malformed`. Nothing in it is believed yet."""
         fields = _FORMAT.decode(data)
-        dots = [Dot(part.body, part.signature) for part in fields.dots]
         self.data = data
-        self.entities = {
-            entity.id: entity for entity in [Entity(part.body, part.signature) for part in fields.entities]
-        }
-        self.paths = tuple([tuple([dots[index] for index in path]) for path in _in_order(fields.paths, len(dots))])
-        if len(self.entities) != len(fields.entities) or len(set(dots)) != len(dots):
+        self.entities: dict[bytes, Entity] = {}
+        for part in fields.entities:
+            entity = Entity(part.body, part.signature)
+            self.entities[entity.id] = entity
+        dots = [Dot(part.body, part.signature) for part in fields.dots]
+        self.paths = _led(fields.paths, dots)
+        if len(self.entities) != len(fields.entities) or (
+            len(dots) > 1 and len({dot.body for dot in dots}) != len(dots)
+        ):
             raise Malformed("a proof that holds an object twice")
 
     @classmethod
@@ -95,8 +98,8 @@ class Proof:
         return armour(LABEL, self.data)
 
 
-def _in_order(paths: tuple[tuple[int, ...], ...], count: int) -> tuple[tuple[int, ...], ...]:
-    """Return ``paths`` when they use ``count`` DoTs, no more and no fewer, that stand in the order of their first use."""
+def _led(paths: tuple[tuple[int, ...], ...], dots: list[Dot]) -> tuple[tuple[Dot, ...], ...]:
+    """Return the DoTs that ``paths`` lead along when they use all of ``dots``, in the order in which those stand."""
     used = 0
     for path in paths:
         for index in path:
@@ -104,6 +107,6 @@ def _in_order(paths: tuple[tuple[int, ...], ...], count: int) -> tuple[tuple[int
                 used += 1
             elif not 0 <= index < used:
                 raise Malformed("a proof whose DoTs do not stand in the order of their use")
-    if used != count:
+    if used != len(dots):
         raise Malformed("a proof with DoTs that no path uses")
-    return paths
+    return tuple([tuple(map(dots.__getitem__, path)) for path in paths])

@@ -14,6 +14,7 @@ from wave.entities.entity import EVERYBODY, Entity
 from wave.errors import (
     BrokenPath,
     ConditionFailed,
+    ConditionMissing,
     EntityExpired,
     EntityNotYetValid,
     EntityRevoked,
@@ -69,7 +70,9 @@ def _out_of_line(dot: Dot, expected: bytes, namespace: bytes) -> BrokenPath:
             f"the path begins with {short(dot.giver)}, not with the namespace {short(namespace)}",
             hint="only the namespace's own key can begin a path; ask its owner for a grant",
         )
-    return BrokenPath(f"DoT {short(dot.id)} is given by {short(dot.giver)}, and {short(expected)} held the right before it")
+    return BrokenPath(
+        f"DoT {short(dot.id)} is given by {short(dot.giver)}, and {short(expected)} held the right before it"
+    )
 
 
 def within_hops(path: Path) -> None:
@@ -87,13 +90,14 @@ def within_hops(path: Path) -> None:
 def rights_over(dot: Dot, statement: Statement) -> list[Right]:
     """Return the rights in ``dot`` that each cover the whole statement; :class:`OutOfScope` when there is none."""
     permission_set, permission, pattern = statement.permission_set, statement.permission, statement.pattern
-    found = [
-        right
-        for right in dot.grants
-        if right.permission_set == permission_set
-        and permission in right.permissions
-        and covers(right.pattern, pattern)
-    ]
+    found = []
+    for right in dot.grants:
+        if (
+            permission in right.permissions
+            and right.permission_set == permission_set
+            and covers(right.pattern, pattern)
+        ):
+            found.append(right)  # noqa: PERF401 - quicker for the one or two there are
     if not found:
         raise OutOfScope(f"DoT {short(dot.id)} does not give {statement}", hint="ask for a grant that covers it")
     return found
@@ -108,7 +112,8 @@ def conditions_hold(rights: list[Right], now: int, context: Context) -> tuple[in
         try:
             ends = [condition.check(one, now, context) for one in right.conditions]
         except ConditionFailed as error:
-            failure = error
+            if not isinstance(failure, ConditionMissing):  # which says what to add to the request
+                failure = error
             continue
         rates = tuple(one for one in right.conditions if one.kind == RATE)
         return min((end for end in ends if end is not None), default=FOREVER), rates
@@ -126,7 +131,9 @@ def dot_alive(dot: Dot, facts: Facts, now: int) -> None:
         raise NotYetValid(f"DoT {short(dot.id)} holds from {instant_text(dot.created)} on")
     height = facts.revoked_at(dot.commitments)
     if height is not None:
-        raise Revoked(f"DoT {short(dot.id)} was revoked in block {height}", hint=f"ask {short(dot.giver)} for a new one")
+        raise Revoked(
+            f"DoT {short(dot.id)} was revoked in block {height}", hint=f"ask {short(dot.giver)} for a new one"
+        )
 
 
 def entity_alive(entity: Entity, facts: Facts, now: int) -> None:

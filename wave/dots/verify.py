@@ -28,7 +28,14 @@ from wave.namespace.condition import Condition
 SignatureCache = MutableMapping[bytes, None]
 """Ids of objects whose signature was good once and so stays good. Whoever passes one bounds it."""
 
-_PROGRESS: Final = (BrokenPath, TooManyHops, OutOfScope, ConditionFailed, (Expired, NotYetValid, Revoked), BadSignature)
+_PROGRESS: Final[tuple[type[Refused] | tuple[type[Refused], ...], ...]] = (
+    BrokenPath,
+    TooManyHops,
+    OutOfScope,
+    ConditionFailed,
+    (Expired, NotYetValid, Revoked),
+    BadSignature,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,9 @@ def verify(  # noqa: PLR0913 - the inputs of the rules, all but three by keyword
     Raises :class:`InputError` for bytes that are no proof and :class:`Refused` for a no.
     """
     if not isinstance(proof, Proof):
-        proof = Proof.from_bytes(proof)
+        proof = Proof(proof)
+    if signatures is None and len(request.statements) > 1:
+        signatures = {}  # statements share DoTs, and each is checked once a call
     case = _Case(proof.entities, request, facts, now)
     if request.subject == request.namespace:
         root = case.entity(request.namespace)
@@ -144,24 +153,28 @@ class _Case:
         now, facts, request = self._now, self._facts, self._request
         rules.follows(path, request)
         rules.within_hops(path)
-        scopes = [rules.rights_over(dot, statement) for dot in path]
-        until = rules.FOREVER
+        conditional = []
+        for dot in path:
+            rights = rules.rights_over(dot, statement)
+            if rights[0].conditions:
+                conditional.append((dot, rights))
+        ends = [rules.FOREVER]
         rates: tuple[Rate, ...] = ()
-        for dot, rights in zip(path, scopes, strict=True):
+        for dot, rights in conditional:
             end, counted = rules.conditions_hold(rights, now, request.context)
-            until = min(until, end)
-            if counted:
-                rates += tuple([Rate(dot.id, condition) for condition in counted])
+            ends.append(end)
+            rates += tuple([Rate(dot.id, condition) for condition in counted])
         people = []
         for dot in path:
             rules.dot_alive(dot, facts, now)
-            until = min(until, dot.expires)
-            people.append(self.entity(dot.giver))
+            giver = self.entity(dot.giver)
+            people.append(giver)
+            ends += (dot.expires, giver.expires)
         if dot.receiver != EVERYBODY:
-            people.append(self.entity(dot.receiver))
-        for entity in people:
-            until = min(until, entity.expires)
-        return Grant(request, (path,), tuple(people), facts.height, until, rates)
+            receiver = self.entity(dot.receiver)
+            people.append(receiver)
+            ends.append(receiver.expires)
+        return Grant(request, (path,), tuple(people), facts.height, min(ends), rates)
 
     def signed(self, path: Path, known: SignatureCache | None) -> None:
         """Raise :class:`BadSignature` unless every DoT of the path verifies under its giver's key (rule 7)."""

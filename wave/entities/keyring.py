@@ -22,6 +22,7 @@ from wave.errors import (
     SecretFileMode,
     StateUnwritable,
     TooLarge,
+    WaveError,
 )
 from wave.limits import LIMITS
 
@@ -174,8 +175,12 @@ class Keyring:
         return None
 
     def __iter__(self) -> Iterator[tuple[str, Entity]]:
-        """Yield every local name with its entity, in the order of the names."""
+        """Yield every local name with its entity, in the order of the names; files that cannot be read are left out."""
         if self.directory.is_dir():
             for path in sorted(self.directory.iterdir()):
                 if path.suffix in (SECRET_SUFFIX, PUBLIC_SUFFIX):
-                    yield path.stem, read_entity(path)
+                    try:
+                        entity = read_entity(path)
+                    except WaveError:  # one damaged file takes no other entity's name away
+                        continue
+                    yield path.stem, entity

@@ -82,10 +82,10 @@ def resource(text: str) -> Pattern:
 
 def covers(grant: str, want: str) -> bool:
     """Tell whether ``grant`` matches every concrete resource that ``want`` matches. Exact."""
-    head, tail, _ = _cells(grant)
-    wanted, wanted_tail, fewest = _cells(want)
+    head, tail, _ = _KNOWN.get(grant) or _cells(grant)
+    wanted, wanted_tail, fewest = _KNOWN.get(want) or _cells(want)
     if tail is None:
-        return wanted_tail is None and len(head) == fewest and _all_cover(head, wanted)
+        return wanted_tail is None and len(head) == fewest and (head == wanted or _all_cover(head, wanted))
     if fewest < len(head) + len(tail):
         return False
     if wanted_tail is None:

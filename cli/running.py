@@ -1,0 +1,112 @@
+"""What verbs that stay share: an ordered stop, lines as things happen, and the agent that they lean on."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from cli import ui
+from cli.session import Session
+from wave.errors import MissingFile, WaveError
+
+if TYPE_CHECKING:
+    from wave.agent.client import AgentClient
+    from wave.bus.message import Message
+
+ROUTER: Final = "ws://127.0.0.1:4410/v1/bus"
+
+router_option = click.option(
+    "--router", "url", envvar="WAVE_ROUTER", default=ROUTER, show_default=True, metavar="URL", help="The router to use."
+)
+
+
+def carry_out(main: Coroutine[Any, Any, None]) -> None:
+    """Run ``main`` to its end, or until SIGINT or SIGTERM, when everything that it opened is closed in order."""
+
+    async def supervised() -> None:
+        task = asyncio.ensure_future(main)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    try:
+        asyncio.run(supervised())
+    except* WaveError as group:
+        raise _first(group) from None
+
+
+def _first(group: BaseExceptionGroup[WaveError]) -> WaveError:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, WaveError)
+    return found
+
+
+def print_line(value: dict[str, Any]) -> None:
+    """Print one JSON object on one line, at once."""
+    ui.out(json.dumps(value, separators=(",", ":"), ensure_ascii=True, default=str))
+    ui.flush()
+
+
+def say_ready(what: str, **more: Any) -> None:
+    """Print the line by which a program that started this one knows that it is up."""
+    print_line({"ready": what, **more, "pid": os.getpid()})
+
+
+@asynccontextmanager
+async def agent_of(session: Session) -> AsyncIterator["AgentClient"]:
+    """Give the agent that runs; with none, this process is the agent of its WAVE_HOME for as long as it runs."""
+    from wave.agent.client import AgentClient, BlockingClient
+
+    settings = session.settings
+    async with AsyncExitStack() as stack:
+        address = settings.agent or str(settings.socket)
+        if settings.agent is None and not BlockingClient(address).answers():
+            from wave.agent.server import serving
+
+            address = await stack.enter_async_context(serving(settings))
+        yield await stack.enter_async_context(AgentClient(address, token=_token(session)))
+
+
+def _token(session: Session) -> str | None:
+    from wave.entities.keyring import read_text
+
+    if session.settings.agent is None or not session.settings.agent.startswith("http"):
+        return None
+    with contextlib.suppress(MissingFile):
+        return read_text(session.settings.token_file).strip()
+    return None
+
+
+async def resolve(session: Session, agent: "AgentClient", text: str) -> bytes:
+    """Return the id that a name, file or id stands for, without opening an agent of one's own."""
+    from cli.reference import is_file
+    from wave.agent.wire import Resolve, identity
+    from wave.codec import parse_id
+    from wave.entities.keyring import read_entity
+
+    found = parse_id(text)
+    if found is not None:
+        return found
+    path = Path(text) if is_file(text) else session.settings.keyring.find(text)
+    if path is not None:
+        return read_entity(path).id
+    return identity((await agent.call(Resolve(name=text))).id)
+
+
+def warn_refused(what: str, message: "Message | None", error: WaveError) -> None:
+    """Tell an operator of a message that did not pass."""
+    from wave.dots.rules import short
+
+    where = f" ({message.permission} on {message.resource}, by {short(message.sender)})" if message else ""
+    decision = f" [{error.decision}]" if error.decision else ""
+    ui.warn(f"{what} was refused{where}: {error.message} ({error.code}){decision}")

@@ -1,0 +1,119 @@
+"""Questions about rights, answered from what an agent knows at one moment."""
+
+from dataclasses import replace
+from functools import cached_property
+
+from wave.agent import wire
+from wave.agent.knowledge import Knowledge
+from wave.agent.views import edge, holding_view, path_ids, state_of
+from wave.codec import id_text
+from wave.dots import rules, search
+from wave.dots.explain import Explanation, explain
+from wave.dots.facts import Facts
+from wave.dots.proof import Proof
+from wave.dots.request import Request, Statement
+from wave.entities.entity import EVERYBODY
+from wave.entities.keyring import Keyring
+from wave.errors import Refused, SearchExhausted
+from wave.limits import LIMITS
+
+
+class Rights:
+    """What is known at one moment (``now`` in UTC seconds). For one call: the objects behind it go on changing."""
+
+    def __init__(self, knowledge: Knowledge, facts: Facts, now: int, keyring: Keyring) -> None:
+        """Answer from ``knowledge`` and ``facts``; ``keyring`` has this home's own names for entities."""
+        self.facts = facts
+        self.now = now
+        self._knowledge = knowledge
+        self._keyring = keyring
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """What entities are called here: by an alias, or by this home's own name for them, which goes first."""
+        names = {id_text(target): label for label, target in sorted(self.facts.aliases.items(), reverse=True)}
+        names.update({id_text(entity.id): name for name, entity in self._keyring})
+        names[id_text(EVERYBODY)] = "everybody"
+        return names
+
+    def name(self, identity: bytes) -> str:
+        """Return what an entity is called here, or the first characters of its id."""
+        return self.names.get(id_text(identity)) or rules.short(identity)
+
+    def check_fresh(self) -> None:
+        """Raise :class:`StaleFacts` or :class:`FactsAhead` unless the facts are recent enough to answer from."""
+        rules.facts_fresh(self.facts, self.now, LIMITS.max_staleness, None)
+
+    def prove(self, request: Request) -> Proof:
+        """Return a shortest proof; :class:`Refused`, :class:`SearchExhausted`."""
+        return search.find_proof(self._knowledge.graph, request, self.facts, now=self.now)
+
+    def nearest(self, request: Request) -> Proof | None:
+        """Return a proof, or one that fails for nothing but the values of ``request``: a no can then name the bound."""
+        for asked in (request, replace(request, context={})):
+            try:
+                return self.prove(asked)
+            except Refused:
+                continue
+        return None
+
+    def explain(self, proof: Proof | None, request: Request, at_least: int | None = None) -> Explanation:
+        """Explain a decision, with names; for a no it says who could give what is missing."""
+        explanation = explain(proof, request, self.facts, now=self.now, at_least=at_least)
+        if not explanation.allowed:
+            held = {one: self._givers(one, request.namespace) for one in request.statements}
+            explanation = explain(proof, request, self.facts, now=self.now, at_least=at_least, held=held)
+        return explanation.worded(self.name)
+
+    def _givers(self, statement: Statement, namespace: bytes) -> list[bytes]:
+        try:
+            found = search.holders(self._knowledge.graph, statement, namespace, self.facts, self.now)
+        except SearchExhausted:
+            return []
+        return [identity for identity, holding in found.items() if holding.hops_left > 0]
+
+    def explained(self, explanation: Explanation) -> wire.ExplanationReply:
+        """Return an explanation in the form in which it is logged and told."""
+        return wire.ExplanationReply(
+            decision=explanation.decision,
+            allowed=explanation.allowed,
+            code=explanation.code,
+            message=explanation.message,
+            hint=explanation.hint,
+            detail=explanation.to_json(),
+            lines=tuple(explanation.lines(self.name)),
+        )
+
+    def graph(self, namespace: bytes) -> wire.GraphReply:
+        """Draw up a namespace's delegations, dead ones too."""
+        known, facts = self._knowledge, self.facts
+        dots = sorted(known.graph.dots(namespace), key=lambda dot: (dot.created, dot.id))
+        people = dict.fromkeys([namespace, *(end for dot in dots for end in (dot.giver, dot.receiver))])
+        states = {one: state_of(facts.entities[one], facts, self.now) for one in people if one in facts.entities}
+        return wire.GraphReply(
+            namespace=id_text(namespace),
+            nodes=tuple(
+                wire.Node(id=id_text(one), name=self.name(one), state=states.get(one, "unknown")) for one in people
+            ),
+            edges=tuple(edge(dot, facts, self.now, known.heights.get(dot.id)) for dot in dots),
+        )
+
+    def who(self, statement: Statement, namespace: bytes) -> wire.WhoReply:
+        """Say who may do a thing; :class:`SearchExhausted`."""
+        found = search.holders(self._knowledge.graph, statement, namespace, self.facts, self.now)
+        return wire.WhoReply(
+            holders=tuple(
+                wire.Holder(
+                    id=id_text(identity),
+                    name=self.name(identity),
+                    hops_left=holding.hops_left,
+                    path=path_ids(holding.path),
+                )
+                for identity, holding in found.items()
+            )
+        )
+
+    def what(self, subject: bytes) -> wire.WhatReply:
+        """Say what an entity may do."""
+        found = search.holdings(self._knowledge.graph, subject, self.facts, self.now)
+        return wire.WhatReply(holdings=tuple(holding_view(right) for right in found.rights), complete=found.complete)

@@ -1,0 +1,69 @@
+"""An open subscription from the reader's side: checked messages, as they come."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeAlias
+
+from wave.bus.message import Accepted, Message
+from wave.bus.router import OnRefused
+from wave.errors import WaveError
+from wave.limits import LIMITS
+from wave.namespace.pattern import Pattern, covers
+
+Received: TypeAlias = Accepted
+GiveUp: TypeAlias = Callable[["Reading"], Awaitable[None]]
+
+
+class Reading:
+    """An open subscription: ``async for received in reading``. Ends with the error that ended the right to it."""
+
+    def __init__(self, number: int, namespace: bytes, pattern: Pattern, *, refused: OnRefused, give_up: GiveUp) -> None:
+        """Be the reading of that ``number`` of a peer, which ``give_up`` tells that nobody reads any more."""
+        self.number = number
+        self.namespace = namespace
+        self.pattern = pattern
+        self.refused = refused
+        self.opened = False
+        self.dropped = 0
+        self._give_up = give_up
+        self._waiting: deque[Received] = deque()
+        self._stirred = asyncio.Event()
+        self._end: WaveError | None = None
+        self._closed = False
+
+    def wants(self, message: Message) -> bool:
+        """Tell whether a message belongs here, whatever the router says."""
+        return message.namespace == self.namespace and covers(self.pattern, message.resource)
+
+    def put(self, received: Received) -> None:
+        """Add a message; the oldest is dropped, and counted, when too many wait."""
+        if len(self._waiting) >= LIMITS.queue_frames:
+            self._waiting.popleft()
+            self.dropped += 1
+        self._waiting.append(received)
+        self._stirred.set()
+
+    def end(self, error: WaveError) -> None:
+        """End it; whoever reads gets what waits, and then ``error``."""
+        self._end = error
+        self._stirred.set()
+
+    async def close(self) -> None:
+        """Give the subscription up."""
+        self._closed = True
+        self._stirred.set()
+        await self._give_up(self)
+
+    def __aiter__(self) -> AsyncIterator[Received]:
+        return self
+
+    async def __anext__(self) -> Received:
+        while not self._waiting:
+            if self._closed:
+                raise StopAsyncIteration
+            if self._end is not None:
+                raise self._end
+            self._stirred.clear()
+            await self._stirred.wait()
+        return self._waiting.popleft()
