@@ -263,16 +263,13 @@ async def _in_processes(
         namespace = found.owner.id if own else await resolve(session, agent, place.namespace)
         return f"{id_text(namespace)}/{place.resource}"
 
-    children: list[asyncio.subprocess.Process] = []
-    watches: list[asyncio.Task[None]] = []
     waiting = {member.name for member in members}
     ready = asyncio.Event()
-    try:
+    async with AsyncExitStack() as stack:
         for member in members:
             base = found.directory / member.name
             words = ["--from", f"{base}.ent", "--log", f"{base}.log", "--router", url]
-            if session.json:
-                words.append("--json")
+            words += ["--json"] if session.json else []
             if isinstance(member.plan, DevicePlan):
                 words += ["--namespace", id_text(found.owner.id), member.plan.kind, member.name]
                 words += ["--also", member.plan.also] if member.plan.also else []
@@ -280,30 +277,37 @@ async def _in_processes(
                 for key, source in member.plan.sources:
                     words += ["--on", f"{key}={await full(source)}"]
                 words += ["--rule", member.plan.rule, "--to", await full(member.plan.target), "controller", member.name]
-            child = await asyncio.create_subprocess_exec(
-                *[sys.executable, "-m", "cli.main", "device", "run", *words],
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-            )
-            children.append(child)
-            watches.append(asyncio.create_task(_watch(child, member.name, waiting, ready)))
+            child = await stack.enter_async_context(_child(words))
+            watch = asyncio.create_task(_watch(child, member.name, waiting, ready))
+            stack.callback(watch.cancel)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(ready.wait(), _PATIENCE)
+            async with asyncio.timeout(_PATIENCE):
+                await ready.wait()
         if waiting:
             ui.warn(f"not ready: {', '.join(sorted(waiting))}", "their rights may be missing; see what they say")
         yield [member.name for member in members]
+
+
+@asynccontextmanager
+async def _child(words: list[str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run ``wave device run`` as a child while the body runs."""
+    child = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "cli.main", "device", "run", *words],
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield child
     finally:
-        for child in reversed(children):
-            if child.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    child.terminate()
-                try:
-                    await asyncio.wait_for(child.wait(), _STOPPING)
-                except TimeoutError:
-                    child.kill()
+        if child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                child.terminate()
+            try:
+                async with asyncio.timeout(_STOPPING):
                     await child.wait()
-        for watch in watches:
-            watch.cancel()
+            except TimeoutError:
+                child.kill()
+                await child.wait()
 
 
 async def _watch(child: asyncio.subprocess.Process, name: str, waiting: set[str], ready: asyncio.Event) -> None:

@@ -12,7 +12,7 @@ from wave.bus.peer import Peer
 from wave.bus.reading import Reading, Received
 from wave.bus.values import read_json
 from wave.codec import id_text
-from wave.errors import BadPayload, WaveError
+from wave.errors import BadPayload, RouterUnavailable, WaveError
 from wave.limits import LIMITS
 
 S = TypeVar("S")
@@ -82,10 +82,17 @@ class Speaker:
                 again = _AGAIN_FIRST
                 async for received in reading:
                     await take(received)
+                    self._tell_lost(reading)
             except WaveError as error:
                 self.trouble(f"{pattern}: {error.message}", error)
             await asyncio.sleep(again)
             again = min(2 * again, _AGAIN_MOST)
+
+    def _tell_lost(self, reading: Reading) -> None:
+        """Tell of messages that came faster than they were taken."""
+        lost, self.peer.dropped, reading.dropped = self.peer.dropped + reading.dropped, 0, 0
+        if lost:
+            self.trouble(f"{reading.pattern}: {lost} messages came too fast and were lost", RouterUnavailable(""))
 
     def _refuse(self, message: Message | None, error: WaveError) -> None:
         """Remember a refusal to be told; a flood of them is told in part."""

@@ -250,8 +250,31 @@ def test_facts_for_others_hold_what_was_revoked_since(house: House) -> None:
     """A checker elsewhere asks for what is new to it."""
     first, second = house.dot(house.owner, house.guest), house.dot(house.owner, house.stranger)
     house.publish(first, second)
-    height = house.engine.call(wire.Revoke(preimages=(first.preimage(house.owner),))).height
-    assert set(house.engine.call(wire.FactsSince()).revocations) == {id_text(first.commitments[0])}
+    house.engine.call(wire.Revoke(preimages=(first.preimage(house.owner),)))
+    all_of_it = house.engine.call(wire.FactsSince())
+    assert all_of_it.whole
+    assert set(all_of_it.revocations) == {id_text(first.commitments[0])}
     house.engine.call(wire.Revoke(preimages=(second.preimage(house.owner),)))
-    newer = house.engine.call(wire.FactsSince(after=height))
+    newer = house.engine.call(wire.FactsSince(height=all_of_it.height, block_hash=all_of_it.block_hash))
+    assert not newer.whole
     assert set(newer.revocations) == {id_text(second.commitments[0])}
+
+
+def test_facts_for_others_begin_anew_when_the_chain_changed(house: House) -> None:
+    """A checker that knows another block of that height may have missed a revocation, and gets all of them."""
+    dot = house.dot(house.owner, house.guest)
+    house.publish(dot)
+    height = house.engine.call(wire.Revoke(preimages=(dot.preimage(house.owner),))).height
+    reply = house.engine.call(wire.FactsSince(height=height, block_hash=id_text(bytes(range(32)))))
+    assert reply.whole
+    assert set(reply.revocations) == {id_text(dot.commitments[0])}
+
+
+def test_what_was_revoked_is_not_published_again(house: House) -> None:
+    """The same words signed in the same second are the same DoT, and it stays void: that is said."""
+    dot = house.dot(house.owner, house.guest)
+    house.publish(dot)
+    house.engine.call(wire.Revoke(preimages=(dot.preimage(house.owner),)))
+    with pytest.raises(Revoked) as caught:
+        house.publish(dot)
+    assert "a second later" in caught.value.hint

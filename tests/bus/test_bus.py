@@ -12,6 +12,7 @@ from tests.bus.town import Town, until
 from tests.world import DAY, HOUR, World
 from wave.bus.frame import Denied, Frame, Hello, Publish, Subscribe, Unsubscribe, read_frame, write_frame
 from wave.bus.message import PUBLISH, SUBSCRIBE, Message
+from wave.bus.peer import Peer
 from wave.bus.reading import Reading, Received
 from wave.bus.router import Link, Router
 from wave.bus.websocket import connected, serving
@@ -469,6 +470,22 @@ async def test_subscriptions_of_a_connection_are_bounded(town: Town) -> None:
 
 
 # Connections --------------------------------------------------------------------------------------------------------
+
+
+async def test_whoever_is_stopped_stops_at_whatever_moment(town: Town) -> None:
+    """Python 3.11's wait_for swallows a cancellation that comes together with the answer."""
+
+    async def publish_always(alice: Peer) -> None:
+        while True:
+            await alice.publish(town.home, SLOT, b"1")
+
+    async with town.peer("alice") as alice:
+        for turn in range(60):
+            task = asyncio.create_task(publish_always(alice))
+            await asyncio.sleep(turn / 10_000)
+            task.cancel()
+            done, _ = await asyncio.wait([task], timeout=2)
+            assert done
 
 
 async def test_a_router_that_is_not_there_is_named(world: World) -> None:

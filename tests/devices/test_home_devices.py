@@ -183,6 +183,14 @@ async def test_a_replayed_toggle_toggles_once(lied_to: House) -> None:
 # Reports and controllers --------------------------------------------------------------------------------------------
 
 
+async def test_a_device_tells_of_commands_that_it_lost(house: House) -> None:
+    light = await house.device("light", "light0")
+    house.town.give("home", "alice", f"publish@home/{SLOT}")
+    light.peer.dropped = 3
+    await house.send("alice", SLOT, ON)
+    await house.entry("light0", code="router.unavailable", did="3 messages")
+
+
 async def test_a_device_reports_what_changed(house: House) -> None:
     await house.device("light", "light0")
     house.town.give("home", "alice", "publish,subscribe@home/s.light/*")

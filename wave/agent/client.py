@@ -162,20 +162,19 @@ class FactsFeed:
         self._agent = agent
         self._revocations: dict[bytes, int] = {}
         self._height = -1
-        self._facts: Facts | None = None
+        self._block_hash = ""
         self._turn = asyncio.Lock()
 
     async def facts(self) -> Facts:
         """Return the newest facts; :class:`Unavailable` when the agent or its chain cannot be asked."""
         async with self._turn:
-            reply = await self._agent.call(FactsSince(after=self._height))
-            if reply.height < self._height:
-                reply = await self._agent.call(FactsSince())
+            known = FactsSince(height=self._height, block_hash=self._block_hash)
+            reply = await self._agent.call(known)
+            if reply.whole:
                 self._revocations = {}
             for text, height in reply.revocations.items():
                 commitment = parse_id(text)
                 if commitment is not None:
                     self._revocations[commitment] = height
-            self._height = reply.height
-            self._facts = Facts(reply.height, parse_id(reply.block_hash) or b"", reply.time, self._revocations)
-            return self._facts
+            self._height, self._block_hash = reply.height, reply.block_hash
+            return Facts(reply.height, parse_id(reply.block_hash) or b"", reply.time, self._revocations)

@@ -28,6 +28,7 @@ from wave.errors import (
     ChainUnavailable,
     NotFound,
     Refused,
+    Revoked,
     StateUnwritable,
     UnknownDecision,
     UnknownEntity,
@@ -228,6 +229,8 @@ class Engine:
             self._sync()
             known = self.knowledge
             _check_givers(things, known)
+            for thing in things:
+                _check_unrevoked(thing, self._follower.facts)
             missing = dict.fromkeys(one for one in signed if one.id not in known.heights)
             if missing:
                 self._chain.client.publish_many([one.to_bytes() for one in missing])
@@ -297,13 +300,14 @@ class Engine:
     def facts_since(self, call: wire.FactsSince) -> wire.FactsReply:
         """Give what a checker elsewhere needs."""
         facts = self._facts()
+        whole = not self._follower.has_block(call.height, parse_id(call.block_hash) or b"")
+        after = -1 if whole else call.height
         return wire.FactsReply(
             height=facts.height,
             block_hash=id_text(facts.block_hash),
             time=facts.time,
-            revocations={
-                id_text(commitment): height for commitment, height in self._follower.revocations(after=call.after)
-            },
+            whole=whole,
+            revocations={id_text(commitment): height for commitment, height in self._follower.revocations(after=after)},
         )
 
     # Rights --------------------------------------------------------------------------------------------------------
@@ -402,6 +406,16 @@ class Engine:
         rights = self._rights(anew=True)
         rights.check_fresh()
         return rights.what(wire.identity(call.subject))
+
+
+def _check_unrevoked(thing: Thing, facts: Facts) -> None:
+    """Raise :class:`Revoked` for what is void before it is published: the same words, signed again in one second."""
+    height = facts.revoked_at(thing.fields.commitments)
+    if height is not None:
+        raise Revoked(
+            f"{rules.short(thing.id)} was revoked in block {height} already, for ever",
+            hint="sign it again a second later: then it is another one",
+        )
 
 
 def _check_givers(things: list[Thing], known: Knowledge) -> None:

@@ -272,11 +272,15 @@ class WhatReply(Message, frozen=True, kw_only=True):
 
 
 class FactsReply(Message, frozen=True, kw_only=True):
-    """The newest block seen and the commitments revoked after the height asked for (commitment id text to height)."""
+    """The newest block seen, and what was revoked: commitments as text, each with its height.
+
+    ``whole`` says that these are all revocations, not only those that came after the block asked about.
+    """
 
     height: int
     block_hash: str
     time: int
+    whole: bool
     revocations: dict[str, int]
 
 
@@ -381,10 +385,14 @@ class What(Call[WhatReply], frozen=True, kw_only=True):
 
 
 class FactsSince(Call[FactsReply], frozen=True, kw_only=True):
-    """Say what the registry's newest block is and what was revoked after a height, for checks made elsewhere."""
+    """Say what the registry's newest block is and what was revoked since a known one, for checks made elsewhere.
+
+    When the chain does not have the known block (it changed, or it is long ago), the answer holds all revocations.
+    """
 
     path = "facts"
-    after: int = -1
+    height: int = -1
+    block_hash: str = ""
 
 
 CALLS: tuple[type[Call[Any]], ...] = (

@@ -25,7 +25,7 @@ from wave.bus.frame import (
 from wave.bus.message import JSON, NONCE_BYTES, PUBLISH, SUBSCRIBE, Inbox, Message, requests
 from wave.bus.proofs import Proofs, ProofSource
 from wave.bus.reading import Reading
-from wave.bus.router import Clock, FactsSource, Link, OnRefused
+from wave.bus.router import Clock, FactsSource, Link, OnRefused, end_task
 from wave.bus.values import contexts
 from wave.bus.websocket import connected
 from wave.entities.entity import EntitySecret
@@ -98,9 +98,7 @@ class Peer:
     ) -> None:
         """Disconnect."""
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await end_task(self._task)
 
     # Acts ----------------------------------------------------------------------------------------------------------
 
@@ -186,7 +184,8 @@ class Peer:
 
     async def _connected(self) -> None:
         try:
-            await asyncio.wait_for(self._up.wait(), self._patience)
+            async with asyncio.timeout(self._patience):  # wait_for of Python 3.11 may swallow a cancellation
+                await self._up.wait()
         except TimeoutError:
             raise self._trouble from None
 
@@ -199,7 +198,8 @@ class Peer:
         self._answers[frame.number] = answer
         try:
             await link.send(write_frame(frame))
-            return await asyncio.wait_for(answer, _ANSWER)
+            async with asyncio.timeout(_ANSWER):
+                return await answer
         except TimeoutError:
             raise RouterUnavailable(f"the router at {self._url} gave no answer in {_ANSWER:g} s") from None
         finally:
@@ -237,14 +237,12 @@ class Peer:
         finally:
             self._link = None
             self._up.clear()
-            if reopening is not None:
-                reopening.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await reopening
-            gone = RouterUnavailable(f"the connection to the router at {self._url} was lost")
             for answer in self._answers.values():
                 if not answer.done():
+                    gone = RouterUnavailable(f"the connection to the router at {self._url} was lost")
                     answer.set_exception(gone)
+            if reopening is not None:
+                await end_task(reopening)
 
     async def _reopen(self) -> None:
         for reading in [reading for reading in self._readings.values() if reading.opened]:

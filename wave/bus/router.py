@@ -187,9 +187,7 @@ class Router:
             pass
         finally:
             self._connections.discard(connection)
-            sender.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sender
+            await end_task(sender)
 
     async def _receive_all(self, link: Link, connection: Connection) -> None:
         while (data := await link.receive()) is not None:
@@ -280,7 +278,7 @@ class Router:
             return
         try:
             facts = await self._facts()
-        except Unavailable:
+        except WaveError:
             return
         for connection in self._connections:
             for number in tuple(connection.subscriptions):
@@ -313,9 +311,15 @@ class Router:
         try:
             yield
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await end_task(task)
+
+
+async def end_task(task: asyncio.Task[None]) -> None:
+    """Cancel a task and wait for its end; raise what it failed with, and never swallow a cancellation of one's own."""
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled() and (error := task.exception()) is not None:
+        raise error
 
 
 async def _send_all(link: Link, outbox: Outbox) -> None:

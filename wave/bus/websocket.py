@@ -123,9 +123,8 @@ async def connected(url: str) -> AsyncIterator[Link]:
     check_url(url)
     async with ClientSession(timeout=ClientTimeout(total=None, sock_connect=_CONNECT)) as session:
         try:
-            websocket = await asyncio.wait_for(
-                session.ws_connect(url, max_msg_size=LIMITS.frame_bytes, heartbeat=_HEARTBEAT), _CONNECT
-            )
+            async with asyncio.timeout(_CONNECT):
+                websocket = await session.ws_connect(url, max_msg_size=LIMITS.frame_bytes, heartbeat=_HEARTBEAT)
         except (ClientError, OSError, TimeoutError, socket.gaierror) as error:
             raise RouterUnavailable(
                 f"the router at {url} does not answer: {str(error) or 'it took too long'}",

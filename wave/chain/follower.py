@@ -196,6 +196,10 @@ class Follower:
             row = self._database.execute(sql, (identity,)).fetchone()
         return None if row is None else Entry(*row)
 
+    def has_block(self, height: int, block_hash: bytes) -> bool:
+        """Tell whether the replica went through that block, as far as it remembers; heights in between are forgotten."""
+        return self._known_hash(height) == block_hash
+
     def revocations(self, *, after: int) -> list[tuple[bytes, int]]:
         """Return the commitments revoked above height ``after``, each with its height."""
         with disk_errors(self._path):

@@ -124,7 +124,7 @@ class Effective(NamedTuple):
 
 
 class Holdings(NamedTuple):
-    """Rights in effect, none covered by another; ``complete`` is false when the search met its bound on the way."""
+    """Rights in effect without those covered by others; ``complete`` is false when the search met its bound."""
 
     rights: tuple[Effective, ...]
     complete: bool
@@ -495,20 +495,26 @@ class _Claim(NamedTuple):
             and covers(self.pattern, other.pattern)
         )
 
+    def may_precede(self, other: "_Claim") -> bool:
+        """Tell whether this claim of one DoT, put before ``other``, leaves any of its permissions."""
+        return (
+            self.hops_left >= other.dots
+            and self.permission_set == other.permission_set
+            and not self.permissions.isdisjoint(other.permissions)
+        )
+
     def behind(self, first: "_Claim") -> Iterator["_Claim"]:
         """Yield what is left of this claim with the one DoT of ``first`` before it."""
-        permissions = first.permissions & self.permissions
-        if permissions and first.permission_set == self.permission_set and first.hops_left >= self.dots:
-            for pattern in _common(first.pattern, self.pattern):
-                yield _Claim(
-                    self.dots + 1,
-                    min(first.hops_left - self.dots, self.hops_left),
-                    min(first.until, self.until),
-                    self.permission_set,
-                    permissions,
-                    pattern,
-                    tuple(dict.fromkeys(first.conditions + self.conditions)),
-                )
+        for pattern in _common(first.pattern, self.pattern):
+            yield _Claim(
+                self.dots + 1,
+                min(first.hops_left - self.dots, self.hops_left),
+                min(first.until, self.until),
+                self.permission_set,
+                first.permissions & self.permissions,
+                pattern,
+                tuple(dict.fromkeys(first.conditions + self.conditions)),
+            )
 
 
 def _common(one: str, other: str) -> tuple[str, ...]:
@@ -517,6 +523,10 @@ def _common(one: str, other: str) -> tuple[str, ...]:
     if covers(other, one):
         return (one,)
     return intersect(one, other)
+
+
+_COMPARISON: Final = 4  # comparing two claims takes about as long as looking at so many DoTs
+_MEETING: Final = LIMITS.cells_per_pattern  # and so does meeting their patterns
 
 
 class _Gathering:
@@ -533,7 +543,7 @@ class _Gathering:
     def gather(self, namespace: bytes, subject: bytes) -> None:
         """Find what ``subject``, or everybody, holds in one namespace; :class:`SearchExhausted`."""
         ends = [self._graph.vertex(namespace, end) for end in (subject, EVERYBODY) if self._living.alive(end)]
-        known: dict[_Vertex, list[_Claim]] = {}
+        known: dict[tuple[_Vertex, bytes | None, frozenset[str], str], list[_Claim]] = {}
         level: dict[_Vertex, list[_Claim]] = {end: [] for end in ends}
         while level:
             onward: dict[_Vertex, list[_Claim]] = {}
@@ -544,7 +554,10 @@ class _Gathering:
                     for claim in self._before(claims, dots, last=vertex in ends):
                         if giver.id == namespace:
                             self._take(namespace, claim)
-                        elif claim.dots < LIMITS.dots_per_path and self._keep(known.setdefault(giver, []), claim):
+                            continue
+                        alike = known.setdefault((giver, claim.permission_set, claim.permissions, claim.pattern), [])
+                        if claim.dots < LIMITS.dots_per_path and self._more(claim, alike):
+                            alike.append(claim)
                             onward.setdefault(giver, []).append(claim)
             level = onward
 
@@ -557,17 +570,15 @@ class _Gathering:
                     yield single
                     continue
                 for claim in claims:
-                    self._budget.spend(LIMITS.cells_per_pattern)  # to meet two patterns takes about so much longer
-                    yield from claim.behind(single)
+                    self._budget.spend(1)
+                    if single.may_precede(claim):
+                        self._budget.spend(_MEETING)
+                        yield from claim.behind(single)
 
-    def _keep(self, claims: list[_Claim], new: _Claim) -> bool:
-        """Tell whether ``new`` is more than ``claims`` have, and if so put it among them."""
-        self._budget.spend(len(claims))
-        if any(claim.outdoes(new) for claim in claims):
-            return False
-        claims[:] = [claim for claim in claims if not new.outdoes(claim)]
-        claims.append(new)
-        return True
+    def _more(self, new: _Claim, claims: list[_Claim]) -> bool:
+        """Tell whether ``new`` is more than each of ``claims``."""
+        self._budget.spend(_COMPARISON * len(claims))
+        return not any(claim.outdoes(new) for claim in claims)
 
     def _take(self, namespace: bytes, claim: _Claim) -> None:
         """Take a claim that reaches the namespace, and so is a right, once a permission."""
@@ -578,18 +589,32 @@ class _Gathering:
                 check_permission(permission, claim.permission_set)
             except InputError:  # no request can ask for it
                 continue
-            self._keep(self._found.setdefault((namespace, claim.permission_set, permission), []), right)
+            self._found.setdefault((namespace, claim.permission_set, permission), []).append(right)
 
     def result(self) -> tuple[Effective, ...]:
-        """Return the rights found so far, in a fixed order."""
+        """Return the rights found so far in a fixed order, without what others cover, as far as the bound allows."""
+        self._budget = _Budget()
         rights = [
             Effective(
                 namespace, permission_set, permission, Pattern(one.pattern), one.hops_left, one.until, one.conditions
             )
             for (namespace, permission_set, permission), claims in self._found.items()
-            for one in claims
+            for one in self._widest(claims)
         ]
         return tuple(sorted(rights, key=lambda it: (it.namespace, it.permission_set or b"", it.permission, it.pattern)))
+
+    def _widest(self, claims: list[_Claim]) -> list[_Claim]:
+        kept: list[_Claim] = []
+        claims.sort(key=lambda claim: len(claim.pattern))  # the wide ones tend to be short
+        for place, claim in enumerate(claims):
+            try:
+                if self._more(claim, kept):
+                    self._budget.spend(_COMPARISON * len(kept))
+                    kept = [one for one in kept if not claim.outdoes(one)]
+                    kept.append(claim)
+            except SearchExhausted:
+                return kept + claims[place:]
+        return kept
 
 
 _ALONE: Final[frozenset[str]] = frozenset()
