@@ -70,5 +70,5 @@ def figures() -> Iterator[Figure]:
     for records_in_facts in (True, False):
         where = "facts" if records_in_facts else "proof"
         for length in LENGTHS:
-            name = f"cold verify / bare signatures, {length} DoTs, records in {where}"
+            name = f"cold verify / bare signatures, {length} DoT{'' if length == 1 else 's'}, records in {where}"
             yield Figure(name, overhead(length, records_in_facts=records_in_facts), "x", BOUND)

@@ -146,7 +146,7 @@ class _Known:
 
     def _finish(self) -> None:
         """Take the newest block, and when some object is in no block all revocations, of which one may be its own."""
-        reply = self._session.call(FactsSince(after=-1 if self._unseen else 2**53))
+        reply = self._session.call(FactsSince())
         for commitment, height in reply.revocations.items():
             self._revocations[parse_id(commitment) or b""] = height
         self.facts = Facts(reply.height, b"", reply.time, self._revocations, self._entities)

@@ -238,6 +238,14 @@ def test_paths_per_proof() -> None:
     past(lambda: Proof.build(pairs, ()), Malformed, "object.malformed")
 
 
+def test_hops_per_proof() -> None:
+    """The most hops over all paths of a proof, and one more."""
+    longest = tuple(dots(LIMITS.dots_per_path))
+    many = [longest[turn:] + longest[:turn] for turn in range(LIMITS.hops_per_proof // LIMITS.dots_per_path)]
+    assert len(Proof.build(many, ()).paths) == len(many)
+    past(lambda: Proof.build([*many, longest[:1]], ()), TooLarge, "limit.exceeded")
+
+
 def test_proof_bytes() -> None:
     """The largest proof: 256 KiB is read, a byte more is not."""
     wide = [*dots(59, comment=of_bytes(4096)), dot(comment=of_bytes(3300))]

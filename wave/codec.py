@@ -17,7 +17,7 @@ import msgspec
 from wave.errors import BadArmour, Malformed, NotCanonical, TooLarge, UnknownVersion
 from wave.limits import LIMITS
 
-Value: TypeAlias = "None | bool | int | bytes | str | tuple[Value, ...]"
+Value: TypeAlias = "bool | int | bytes | str | tuple[Value, ...] | None"
 
 Id = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Key = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -100,7 +100,7 @@ def record_bytes(record: Record) -> bytes:
 
 
 def encode(value: Value) -> bytes:
-    """Return the canonical bytes of an untyped value; :class:`Malformed` when it holds what has none (a float, a map)."""
+    """Return the canonical bytes of an untyped value; :class:`Malformed` when it has none (a float, a map)."""
     _check(value)
     try:
         data: bytes = msgpack.packb(value, use_bin_type=True)
@@ -147,7 +147,7 @@ def id_text(identity: bytes) -> str:
 
 def parse_id(text: str) -> bytes | None:
     """Return the 32 bytes that ``text`` stands for, or None when it is not the text of an id."""
-    if len(text) != 43:  # noqa: PLR2004 - 32 bytes in base64
+    if len(text) != 43:
         return None
     try:
         identity = base64.b64decode(text.encode("ascii") + b"=", altchars=b"-_", validate=True)

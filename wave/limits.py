@@ -23,7 +23,8 @@ class Limits:
     dots_per_path: int = 32
     dots_per_proof: int = 256
     entities_per_proof: int = 512
-    paths_per_proof: int = 256
+    paths_per_proof: int = 64
+    hops_per_proof: int = 1024  # over all its paths
     explained_paths: int = 16  # paths that an explanation goes through, for each statement
     proof_bytes: int = 256 * 1024
     statements_per_request: int = 64

@@ -149,15 +149,6 @@ def test_a_path_has_at_most_as_many_dots_as_the_limit(world: World, length: int)
         ] == (0, dots)
 
 
-def test_a_malformed_pattern_in_one_dot_does_not_end_the_search(world: World) -> None:
-    good = world.grant("home", "bob", ASKED)
-    bad = world.grant("home", "bob", Right(None, ("publish",), "light//0", ()), namespace="home")
-    graph = Graph([bad, good])
-    assert path_of(world, graph, "bob") == (good,)
-    assert [one.pattern for one in holdings(graph, world.id("bob"), world.facts, world.now).rights] == ["light/0"]
-    assert list(holders(graph, statement(world), world.id("home"), world.facts, world.now)) == [world.id("bob")]
-
-
 # Who cannot take part -----------------------------------------------------------------------------------------------
 
 

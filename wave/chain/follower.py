@@ -197,7 +197,7 @@ class Follower:
         return None if row is None else Entry(*row)
 
     def has_block(self, height: int, block_hash: bytes) -> bool:
-        """Tell whether the replica went through that block, as far as it remembers; heights in between are forgotten."""
+        """Tell whether the replica went through that block, as far as it remembers its blocks."""
         return self._known_hash(height) == block_hash
 
     def revocations(self, *, after: int) -> list[tuple[bytes, int]]:

@@ -80,7 +80,7 @@ class Verifier:
 
     def __init__(self, *, signatures: int = LIMITS.signature_cache, verdicts: int = LIMITS.verdict_cache) -> None:
         """Remember that many good signatures and that many verdicts."""
-        self._signatures: LeastRecent[bytes, None] = LeastRecent(signatures)
+        self._signatures: LeastRecent[bytes, bytes] = LeastRecent(signatures)
         self._verdicts: LeastRecent[bytes, _Remembered] = LeastRecent(verdicts)
 
     def verify(
@@ -127,7 +127,8 @@ def _key(proof: Proof | bytes, request: Request) -> bytes:
     parts += [_statement(statement) for statement in request.statements]
     parts.append(b"")  # no statement is empty: here the values begin
     for name, value in sorted(request.context.items()):
-        parts += [name.encode(), f"{type(value).__name__} {value}".encode()]
+        digits = f"{value:x}" if isinstance(value, int) else repr(value)  # hexadecimal has no limit on digits
+        parts += [name.encode("utf-8", "surrogatepass"), f"{type(value).__name__} {digits}".encode()]
     return sha256(b"".join([len(part).to_bytes(4) + part for part in parts]))
 
 

@@ -8,8 +8,7 @@ from wave.entities.entity import EVERYBODY, EntitySecret
 from wave.entities.object import DOT, SignedObject, read_object, revocation_preimage, signing_input
 from wave.errors import BadGrant, BadTime, WrongKind
 from wave.limits import LIMITS
-from wave.namespace.grant import Right
-
+from wave.namespace.grant import Right, check_right
 
 
 class DotFields(Record, frozen=True):
@@ -59,6 +58,8 @@ class Dot:
     def __init__(self, body: bytes, signature: bytes) -> None:
         """Parse ``body`` strictly; raises :class:`InputError`. The signature is looked at by :meth:`check` alone."""
         fields = _FORMAT.decode(body)
+        for right in fields.grants:
+            check_right(right)
         self.body = body
         self.signature = signature
         self._id: bytes | None = None
@@ -96,15 +97,15 @@ class Dot:
         if created >= expires:
             raise BadTime("a DoT must expire after it begins")
         if receiver == giver.id:
-            raise BadGrant("giver and receiver are the same entity", hint="one holds already what one could hand oneself")
+            raise BadGrant("giver and receiver are the same entity", hint="nobody needs to hand things to oneself")
         if receiver == EVERYBODY and indirections:
             raise BadGrant("what everybody holds cannot be handed on", hint="leave --indirections out")
-        blank = DotFields(
-            VERSION, giver.id, receiver, namespace, grants, indirections, created, expires, (), comment
-        )
+        blank = DotFields(VERSION, giver.id, receiver, namespace, grants, indirections, created, expires, (), comment)
         own = sha256(revocation_preimage(giver.seed, DOT, blank))
         body = _FORMAT.encode(amend(blank, commitments=(own, *revokers)))
-        return cls(body, giver.sign(DOT, body))
+        dot = cls(body, giver.sign(DOT, body))
+        dot.to_bytes()
+        return dot
 
     @classmethod
     def from_object(cls, signed: SignedObject) -> Self:

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from wave.codec import VERSION, Format, Record, Signature, armour, between, dearmour, sha256
 from wave.dots.dot import Dot
 from wave.entities.entity import Entity
-from wave.errors import Malformed, WrongKind
+from wave.errors import Malformed, TooLarge, WrongKind
 from wave.limits import LIMITS
 
 LABEL = "PROOF"
@@ -100,6 +100,8 @@ class Proof:
 
 def _led(paths: tuple[tuple[int, ...], ...], dots: list[Dot]) -> tuple[tuple[Dot, ...], ...]:
     """Return the DoTs that ``paths`` lead along when they use all of ``dots``, in the order in which those stand."""
+    if len(paths) > 1 and sum(map(len, paths)) > LIMITS.hops_per_proof:
+        raise TooLarge(f"a proof whose paths have more than {LIMITS.hops_per_proof} hops together")
     used = 0
     for path in paths:
         for index in path:

@@ -55,7 +55,7 @@ def follows(path: Path, request: Request) -> None:
         if dot.namespace != namespace:
             raise WrongNamespace(f"DoT {short(dot.id)} speaks of another namespace than the one asked about")
         if dot.giver != expected:
-            raise _out_of_line(dot, expected, namespace)
+            raise _out_of_line(path, dot, expected, namespace)
         expected = dot.receiver
     if expected not in (request.subject, EVERYBODY):
         raise WrongSubject(
@@ -64,8 +64,8 @@ def follows(path: Path, request: Request) -> None:
         )
 
 
-def _out_of_line(dot: Dot, expected: bytes, namespace: bytes) -> BrokenPath:
-    if expected == namespace:
+def _out_of_line(path: Path, dot: Dot, expected: bytes, namespace: bytes) -> BrokenPath:
+    if path[0].giver != namespace:
         return WrongRoot(
             f"the path begins with {short(dot.giver)}, not with the namespace {short(namespace)}",
             hint="only the namespace's own key can begin a path; ask its owner for a grant",
@@ -106,9 +106,9 @@ def rights_over(dot: Dot, statement: Statement) -> list[Right]:
 def conditions_hold(rights: list[Right], now: int, context: Context) -> tuple[int, tuple[Condition, ...]]:
     """Return until when one of ``rights`` holds, and its rates; :class:`ConditionFailed` when none does."""
     failure: ConditionFailed | None = None
+    if not all(right.conditions for right in rights):
+        return FOREVER, _NONE
     for right in rights:
-        if not right.conditions:
-            return FOREVER, _NONE
         try:
             ends = [condition.check(one, now, context) for one in right.conditions]
         except ConditionFailed as error:

@@ -418,10 +418,8 @@ class _Search:
         frontier, self.behind = self.behind, []
         for vertex in frontier:
             sieve.budget.spend(len(vertex.received))
-            for giver, dots in vertex.received.items():
-                if giver in after:
-                    continue
-                dot = sieve.widest(dots, done)
+            for giver in [one for one in vertex.received if one not in after]:
+                dot = sieve.widest(vertex.received[giver], done)
                 if dot is None or not sieve.alive(giver.id):
                     continue
                 after[giver] = done + 1

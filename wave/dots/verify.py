@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from wave.dots import rules
+from wave.dots.dot import Dot
 from wave.dots.facts import Facts
 from wave.dots.proof import Proof
 from wave.dots.request import Request, Statement
@@ -25,8 +26,8 @@ from wave.errors import (
 from wave.limits import LIMITS
 from wave.namespace.condition import Condition
 
-SignatureCache = MutableMapping[bytes, None]
-"""Ids of objects whose signature was good once and so stays good. Whoever passes one bounds it."""
+SignatureCache = MutableMapping[bytes, bytes]
+"""Signatures that were good once and so stay good, by object id. Whoever passes one bounds it."""
 
 _PROGRESS: Final[tuple[type[Refused] | tuple[type[Refused], ...], ...]] = (
     BrokenPath,
@@ -67,7 +68,7 @@ class Grant(NamedTuple):
         return frozenset(dots + [commitment for entity in self.entities for commitment in entity.commitments])
 
 
-def verify(  # noqa: PLR0913 - the inputs of the rules, all but three by keyword
+def verify(
     proof: Proof | bytes,
     request: Request,
     facts: Facts,
@@ -85,8 +86,8 @@ def verify(  # noqa: PLR0913 - the inputs of the rules, all but three by keyword
     """
     if not isinstance(proof, Proof):
         proof = Proof(proof)
-    if signatures is None and len(request.statements) > 1:
-        signatures = {}  # statements share DoTs, and each is checked once a call
+    if signatures is None and (len(request.statements) > 1 or len(proof.paths) > 1):
+        signatures = {}  # statements and paths share DoTs, and each is checked once a call
     case = _Case(proof.entities, request, facts, now)
     if request.subject == request.namespace:
         root = case.entity(request.namespace)
@@ -130,7 +131,7 @@ def _together(grants: list[Grant]) -> Grant:
 class _Case:
     """The inputs of one call of :func:`verify`, and the entities found alive on the way."""
 
-    __slots__ = ("_alive", "_facts", "_now", "_records", "_request")
+    __slots__ = ("_alive", "_facts", "_forged", "_now", "_records", "_request")
 
     def __init__(self, records: Mapping[bytes, Entity], request: Request, facts: Facts, now: int) -> None:
         self._records = records
@@ -138,6 +139,7 @@ class _Case:
         self._facts = facts
         self._now = now
         self._alive: dict[bytes, Entity] = {}
+        self._forged: dict[Dot, BadSignature] = {}
 
     def entity(self, identity: bytes) -> Entity:
         """Return a living entity's record, each looked at once (rule 5)."""
@@ -181,6 +183,16 @@ class _Case:
         for dot in path:
             if known is None:
                 dot.check(self._alive[dot.giver].verify_key)
-            elif dot.id not in known:
-                dot.check(self._alive[dot.giver].verify_key)
-                known[dot.id] = None
+            elif known.get(dot.id) != dot.signature:
+                self._check_once(dot)
+                known[dot.id] = dot.signature
+
+    def _check_once(self, dot: Dot) -> None:
+        """Check a signature, and a bad one only once, however many paths it stands on."""
+        if dot in self._forged:
+            raise self._forged[dot]
+        try:
+            dot.check(self._alive[dot.giver].verify_key)
+        except BadSignature as refusal:
+            self._forged[dot] = refusal
+            raise

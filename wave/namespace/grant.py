@@ -2,13 +2,14 @@
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Final
 
 from wave.codec import Id, Record, between
-from wave.errors import BadGrant, TooLarge
+from wave.errors import BadGrant, Malformed, TooLarge
 from wave.limits import LIMITS
 from wave.namespace.condition import Condition
-from wave.namespace.pattern import Pattern
+from wave.namespace.pattern import Pattern, check_pattern
 
 BUILT_IN: Final = ("publish", "subscribe", "list", "query", "route", "decrypt", "predict", "admin")
 """The permissions of the built-in set, which is written by leaving the set out."""
@@ -44,6 +45,14 @@ def right(
     if len(distinct) > LIMITS.permissions_per_grant:
         raise TooLarge(f"{len(distinct)} permissions in a grant; at most {LIMITS.permissions_per_grant} are accepted")
     return Right(permission_set, distinct, str(Pattern(pattern)), conditions)
+
+
+def check_right(right: Right) -> None:
+    """Raise :class:`InputError` for a right that :func:`right` never returns."""
+    check_pattern(right.pattern)
+    permissions = right.permissions
+    if len(permissions) > 1 and any(one >= other for one, other in pairwise(permissions)):
+        raise Malformed("a right whose permissions do not stand in ascending order, once each")
 
 
 def check_permission(permission: str, permission_set: bytes | None) -> None:

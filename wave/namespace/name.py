@@ -56,7 +56,9 @@ class Name:
         blank = NameFields(VERSION, giver.id, check_label(label), target, created, expires, ())
         own = sha256(revocation_preimage(giver.seed, NAME, blank))
         body = _FORMAT.encode(amend(blank, commitments=(own,)))
-        return cls(body, giver.sign(NAME, body))
+        name = cls(body, giver.sign(NAME, body))
+        name.to_object().to_bytes()
+        return name
 
     @classmethod
     def from_object(cls, signed: SignedObject) -> Self:

@@ -17,8 +17,10 @@ _PATTERN = re.compile(r"(?:[+*]|!?[0-9A-Za-z_.,()$:-]+)(?:/(?:[+*]|!?[0-9A-Za-z_
 
 
 class _Cells(NamedTuple):
-    """A pattern taken apart: the cells before its ``*``, those after it backwards (None without a star), and how many
-    cells the shortest resource has that it matches."""
+    """A pattern taken apart: the cells before its ``*`` and, backwards, those after it (None without a star).
+
+    ``fewest`` is how many cells the shortest resource has that it matches.
+    """
 
     head: tuple[str, ...]
     tail: tuple[str, ...] | None
@@ -72,6 +74,12 @@ class Pattern(str):
         return tail is None and ONE not in head
 
 
+def check_pattern(text: str) -> None:
+    """Raise :class:`BadPattern` or :class:`TooLarge` unless ``text`` is a pattern."""
+    if text not in _KNOWN:
+        _cells(text)
+
+
 def resource(text: str) -> Pattern:
     """Return ``text`` as a concrete resource; :class:`BadPattern` when it is malformed or holds a wildcard."""
     pattern = Pattern(text)
@@ -102,7 +110,7 @@ def _all_cover(grant: tuple[str, ...], want: tuple[str, ...]) -> bool:
     """Tell whether each cell of ``grant`` covers the one of ``want``, which is at least as long, at its place."""
     if grant == want[: len(grant)]:
         return True
-    return all([cell in (ONE, other) for cell, other in zip(grant, want, strict=False)])
+    return all([cell in (ONE, other) for cell, other in zip(grant, want, strict=False)])  # noqa: C419 - quicker than a generator
 
 
 def intersect(a: str, b: str) -> tuple[Pattern, ...]:
