@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from cli import ui
-from cli.stage import Outcome, Person, Process, Stage, wait_for_entry
+from cli.stage import Outcome, Person, Process, Stage, log_entries, wait_for_entry
 from wave.codec import id_text
 from wave.entities.keyring import read_entity
 
@@ -166,10 +166,10 @@ class Story:
         namespace = read_entity(owner.directory / f"{owner.name}home.ent").id
         return owner.home / "homes" / id_text(namespace)[:8] / f"{name}.log"
 
-    def count(self, owner: Person, name: str) -> int:
-        """Return how many decisions a device has made."""
-        path = self.log(owner, name)
-        return len(path.read_bytes().splitlines()) if path.exists() else 0
+    def count(self, owner: Person, name: str, *, allowed: bool | None = None) -> int:
+        """Return how many decisions a device has made, of one kind if that is said."""
+        entries = log_entries(self.log(owner, name))
+        return sum(allowed is None or entry["allowed"] == allowed for entry in entries)
 
     def tell_all(self) -> list[Row]:
         """Tell the whole story and return its table."""
@@ -403,11 +403,15 @@ class Story:
             ben, "verify", "saved.proof", wanted, "--at-least", str(height), what="the saved proof is void",
             expect="dot.revoked",
         )  # fmt: skip
-        before = self.count(ann, "porch")
-        mirrored = self.count(ben, "mirror")
+        obeyed, mirrored = self.count(ann, "porch", allowed=True), self.count(ben, "mirror")
+        judged = self.count(ann, "porch")
         self.send(ben, "ben.ent", f"benhome/{WALL}", '"on"', what="Ben's own switch still works")
-        self.device(ben, "mirror", before=mirrored, what="the controller's next is refused", expect="dot.revoked")
-        tell.row("and Ann's light stays as it is", expected=before, seen=self.count(ann, "porch"))
+        # The router refuses the command and tells the controller, or where it has not heard yet, the light refuses.
+        entry = wait_for_entry(self.log(ben, "mirror"), mirrored)
+        judge, past = ("mirror", mirrored) if entry and not entry["allowed"] else ("porch", judged)
+        owner = ben if judge == "mirror" else ann
+        self.device(owner, judge, before=past, what="the controller's next is refused", expect="dot.revoked")
+        tell.row("and Ann's light stays as it is", expected=obeyed, seen=self.count(ann, "porch", allowed=True))
         self.do(
             ben, "prove", "--subject", "mirror", wanted, what="the controller lost it with Ben", expect="proof.none"
         )

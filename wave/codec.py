@@ -47,15 +47,33 @@ R = TypeVar("R", bound=Record)
 
 
 class Format(Generic[R]):
-    """The canonical form of one kind of versioned record, at most ``bound`` bytes long."""
+    """The canonical form of one kind of versioned record, at most ``bound`` bytes long.
 
-    __slots__ = ("_bound", "_decode", "_encode", "_what")
+    ``decode(data)`` returns the record that ``data`` holds, or raises :class:`TooLarge`, :class:`UnknownVersion` or
+    :class:`Malformed`. It is a closure, for it stands on the path of every check.
+    """
+
+    __slots__ = ("decode",)
 
     def __init__(self, record: type[R], what: str, bound: int = LIMITS.object_bytes) -> None:
-        self._what = what
-        self._bound = bound
-        self._decode = msgspec.msgpack.Decoder(record).decode
-        self._encode = msgspec.msgpack.Encoder().encode
+        read = msgspec.msgpack.Decoder(record).decode
+        write = msgspec.msgpack.Encoder().encode
+        version = VERSION
+
+        def decode(data: bytes) -> R:
+            if len(data) > bound:
+                raise TooLarge(f"a {what} of {len(data)} bytes; at most {bound} are accepted")
+            try:
+                record = read(data)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                raise _fault(data, what, f": {error}") from None
+            if data[1] != version:
+                raise _fault(data, what)
+            if write(record) != data:
+                raise NotCanonical(f"a {what} that is not in its canonical form")
+            return record
+
+        self.decode = decode
 
     def encode(self, record: R) -> bytes:
         """Return the canonical bytes; :class:`TooLarge` or :class:`Malformed` when no reader would take them."""
@@ -63,27 +81,12 @@ class Format(Generic[R]):
         self.decode(data)
         return data
 
-    def decode(self, data: bytes) -> R:
-        """Return the record that ``data`` holds; :class:`TooLarge`, :class:`UnknownVersion` or :class:`Malformed`."""
-        if len(data) > self._bound:
-            raise TooLarge(f"a {self._what} of {len(data)} bytes; at most {self._bound} are accepted")
-        try:
-            record = self._decode(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise self._fault(data, f": {error}") from None
-        if data[1] != VERSION:
-            raise self._fault(data)
-        if self._encode(record) != data:
-            raise NotCanonical(f"a {self._what} that is not in its canonical form")
-        return record
 
-    def _fault(self, data: bytes, reason: str = "") -> Malformed:
-        """Return what is wrong with ``data``: it is of another version (which may have other fields), or malformed."""
-        if (
-            len(data) > 1 and _FIXARRAY < data[0] < _FIXARRAY + 16 and VERSION != data[1] < 0x80
-        ):  # a small array and int
-            return UnknownVersion(f"a {self._what} of version {data[1]}; this release knows version {VERSION}")
-        return Malformed(f"not a {self._what}{reason}")
+def _fault(data: bytes, what: str, reason: str = "") -> Malformed:
+    """Return what is wrong with ``data``: it is of another version (which may have other fields), or malformed."""
+    if len(data) > 1 and _FIXARRAY < data[0] < _FIXARRAY + 16 and VERSION != data[1] < 0x80:  # a small array and int
+        return UnknownVersion(f"a {what} of version {data[1]}; this release knows version {VERSION}")
+    return Malformed(f"not a {what}{reason}")
 
 
 def amend(record: R, **changes: object) -> R:

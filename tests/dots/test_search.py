@@ -364,6 +364,12 @@ def test_a_holding_within_another_is_dropped_and_one_that_differs_is_kept(world:
     }
 
 
+def test_a_permission_that_nobody_can_ask_for_is_no_holding(world: World) -> None:
+    dot = world.grant("home", "bob", Right(None, ("fly", "publish"), "light/0", ()), namespace="home")
+    (only,) = holdings(Graph([dot]), world.id("bob"), world.facts, world.now).rights
+    assert only.permission == "publish"
+
+
 @pytest.mark.parametrize("name", ["home", "nobody in particular"])
 def test_who_was_given_nothing_holds_nothing(world: World, name: str) -> None:
     graph = Graph([world.grant("home", "bob", ASKED)])

@@ -27,7 +27,7 @@ from wave.limits import LIMITS
 
 _log = logging.getLogger(__name__)
 
-REFRESH_AFTER: Final = 0.1  # seconds after which the chain is asked again before a check
+REFRESH_AFTER: Final = 0.02  # seconds after which the chain is asked again before a check
 _TOKEN_BYTES: Final = 32
 _ENGINE: Final = web.AppKey("engine", Engine)
 _THREAD: Final = web.AppKey("thread", ThreadPoolExecutor)

@@ -17,7 +17,7 @@ from wave.dots.proof import Proof
 from wave.dots.request import Request, Statement
 from wave.dots.rules import Path, short
 from wave.entities.entity import EVERYBODY, Entity
-from wave.errors import ConditionFailed, ConditionMissing, InputError, NoProof, SearchExhausted
+from wave.errors import BadGrant, ConditionFailed, ConditionMissing, NoProof, SearchExhausted
 from wave.limits import LIMITS
 from wave.namespace import condition
 from wave.namespace.condition import Condition, Context
@@ -276,15 +276,14 @@ class _Living:
         return found
 
     def _until(self, right: Right) -> int | None:
-        """Return the UTC second until which a right's conditions may hold; None when they do not or nothing can."""
+        """Return the UTC second until which a right's conditions may hold; None when they do not."""
         until = rules.FOREVER
         try:
-            Pattern(right.pattern)
             for one in right.conditions:
                 with suppress(ConditionMissing):
                     end = condition.check(one, self._now, _NO_VALUES)
                     until = until if end is None else min(until, end)
-        except (ConditionFailed, InputError):
+        except ConditionFailed:
             return None
         return until
 
@@ -330,11 +329,7 @@ class _Sieve(_Living):
     def _covering(self, pattern: str) -> bool:
         covering = self._covers.get(pattern)
         if covering is None:
-            try:
-                covering = covers(pattern, self.statement.pattern)
-            except InputError:  # a malformed pattern in somebody's DoT must not end everybody's search
-                covering = False
-            self._covers[pattern] = covering
+            covering = self._covers[pattern] = covers(pattern, self.statement.pattern)
         return covering
 
     def _may_hold(self, right: Right) -> bool:
@@ -585,7 +580,7 @@ class _Gathering:
         for permission in claim.permissions:
             try:
                 check_permission(permission, claim.permission_set)
-            except InputError:  # no request can ask for it
+            except BadGrant:  # no request can ask for it
                 continue
             self._found.setdefault((namespace, claim.permission_set, permission), []).append(right)
 

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Annotated, Final
 
 from wave.codec import Id, Record, between
@@ -50,9 +49,11 @@ def right(
 def check_right(right: Right) -> None:
     """Raise :class:`InputError` for a right that :func:`right` never returns."""
     check_pattern(right.pattern)
-    permissions = right.permissions
-    if len(permissions) > 1 and any(one >= other for one, other in pairwise(permissions)):
-        raise Malformed("a right whose permissions do not stand in ascending order, once each")
+    before = ""
+    for permission in right.permissions:
+        if permission <= before:
+            raise Malformed("a right whose permissions do not stand in ascending order, once each")
+        before = permission
 
 
 def check_permission(permission: str, permission_set: bytes | None) -> None:
