@@ -107,12 +107,23 @@ class Teller:
                 self.line(f"         {key}: {problem[key]}")
 
 
+def _by(entry: dict[str, Any]) -> str:
+    """Return by how many DoTs a decision was carried, or the code of the refusal."""
+    if not entry["allowed"]:
+        return f" ({entry['code']})"
+    return f", by {len(entry['path'])} DoT{'' if len(entry['path']) == 1 else 's'}"
+
+
 def _gist(result: Any) -> str:
     """Return the part of a result that a listener wants to hear."""
     if not isinstance(result, dict):
         return ""
     known = ("id", "height", "until", "decision", "delivered")
-    return "  ".join(f"{key} {str(result[key])[:24]}" for key in known if result.get(key) not in (None, ""))
+    said = [f"{key} {str(result[key])[:32]}" for key in known if result.get(key) not in (None, "")]
+    paths = result.get("paths")
+    if isinstance(paths, list) and paths:
+        said.insert(0, f"over {len(paths[0])} DoT{'' if len(paths[0]) == 1 else 's'}")
+    return "  ".join(said)
 
 
 class Story:
@@ -156,7 +167,7 @@ class Story:
             return {}
         verdict = "did" if entry["allowed"] else "refused"
         self.tell.line(
-            f"      the {name}'s log: {verdict} {entry['name']}: {entry['did']}  [{entry['decision'] or entry['code']}]"
+            f"      the {name}'s log: {verdict} {entry['name']}: {entry['did']}{_by(entry)}  [{entry['decision']}]"
         )
         self.tell.row(what, expect, f"{entry['name']}: {entry['did']}" if entry["allowed"] else entry["code"])
         return entry
@@ -219,13 +230,10 @@ class Story:
             "Each device checks every command itself before anything changes, and writes down who it was.",
         )  # fmt: skip
         self._start_home(ann, ANN_HOME)
-        for word in ("on", "toggle", "on"):
+        for word, shown in (("on", "on"), ("off", "off"), ("toggle", "on")):
             before = self.count(ann, "porch")
-            self.send(ann, "ann.ent", f"annhome/{PORCH}", f'{{"state": "{word}"}}')
-            shown = "off" if word == "toggle" else word
-            self.device(
-                ann, "porch", before=before, what=f"{word}: the porch light goes {shown}", expect=f"ann: {shown}"
-            )
+            self.send(ann, "ann.ent", f"annhome/{PORCH}", f'{{"state": "{word}"}}', what=f"Ann sends {word}")
+            self.device(ann, "porch", before=before, what=f"the porch light goes {shown}", expect=f"ann: {shown}")
         before = self.count(ann, "porch")
         self.send(ann, "ann.ent", f"annhome/{DIMMER}", '{"brightness": 40}')
         self.device(ann, "porch", before=before, what="and dims", expect="ann: brightness 40")

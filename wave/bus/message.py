@@ -273,10 +273,12 @@ def accept(
         message.check(sender.verify_key)
         rates.count(grant, now)
     except WaveError as error:
-        error.decision = decision_id(proof, asked[0], facts, now=now, outcome=error)
+        error.decision = decision_id(proof, asked[0], facts, now=now, outcome=error, act=message.id)
         raise
     seen.remember(message.sender, message.nonce, expires=message.expires)
-    return Accepted(message, proof, grant, sender, decision_id(proof, asked[0], facts, now=now, outcome=grant))
+    return Accepted(
+        message, proof, grant, sender, decision_id(proof, asked[0], facts, now=now, outcome=grant, act=message.id)
+    )
 
 
 class Inbox:

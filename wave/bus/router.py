@@ -296,7 +296,9 @@ class Router:
         try:
             authorized(self._inbox.verifier, asked, accepted.proof, facts, now=now)
         except Refused as error:
-            error.decision = decision_id(accepted.proof, asked[0], facts, now=now, outcome=error)
+            error.decision = decision_id(
+                accepted.proof, asked[0], facts, now=now, outcome=error, act=accepted.message.id
+            )
             del connection.subscriptions[number]
             connection.outbox.answer(Denied(number, error))
             return False

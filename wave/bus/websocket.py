@@ -1,8 +1,6 @@
 """The WebSocket carrier (RFC 6455), a frame for each binary message. The only part of the bus that opens sockets."""
 
 import asyncio
-import errno
-import ipaddress
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +11,8 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, WSMsgType, web
 from aiohttp.http import WSMessage
 
 from wave.bus.router import Link, Router
-from wave.errors import BadSetting, PortInUse, RouterUnavailable
+from wave.chain.listen import address_of, listen_tcp
+from wave.errors import BadSetting, RouterUnavailable
 from wave.limits import LIMITS
 
 PATH: Final = "/v1/bus"
@@ -56,8 +55,7 @@ async def serving(
 
     Only on loopback unless ``anywhere``. :class:`PortInUse`, :class:`BadSetting`.
     """
-    if not anywhere and not _is_loopback(host):
-        raise BadSetting(f"{host} can be reached from other machines", hint="say so with --anywhere")
+    listener = listen_tcp(host, port, anywhere=anywhere)
 
     async def attend(request: web.Request) -> web.WebSocketResponse:
         websocket = web.WebSocketResponse(max_msg_size=LIMITS.frame_bytes, heartbeat=_HEARTBEAT, compress=False)
@@ -80,28 +78,11 @@ async def serving(
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise PortInUse(f"port {port} of {host} is in use") from None
-            raise BadSetting(f"cannot listen on {host}, port {port}: {error.strerror}") from None
-        actual_host, actual_port = runner.addresses[0][:2]
-        shown = f"[{actual_host}]" if ":" in actual_host else actual_host
+        await web.SockSite(runner, listener).start()
         async with router.reviewing():
-            yield f"ws://{shown}:{actual_port}{PATH}"
+            yield address_of(listener, "ws") + PATH
     finally:
         await runner.cleanup()
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def check_url(url: str) -> None:

@@ -22,10 +22,10 @@ def host_name(header: str) -> str:
     return header.partition(":")[0].lower()
 
 
-def address_of(listener: socket.socket) -> str:
-    """Return the http:// URL of a listening TCP socket."""
+def address_of(listener: socket.socket, scheme: str = "http") -> str:
+    """Return the URL of a listening TCP socket."""
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def is_local_name(host: str) -> bool:

@@ -253,8 +253,19 @@ def explain(
     )
 
 
-def decision_id(proof: Proof | None, request: Request, facts: Facts, *, now: int, outcome: Grant | WaveError) -> str:
-    """Return the id of a decision, 32 hexadecimal digits: the same inputs and the same outcome give the same id."""
+def decision_id(
+    proof: Proof | None,
+    request: Request,
+    facts: Facts,
+    *,
+    now: int,
+    outcome: Grant | WaveError,
+    act: bytes | None = None,
+) -> str:
+    """Return the id of a decision, 32 hexadecimal digits: the same inputs and the same outcome give the same id.
+
+    ``act`` is the id of the very message that was decided on, if there is one: two equal commands are two decisions.
+    """
     result = (OK, outcome.until) if isinstance(outcome, Grant) else (outcome.code, None)
     named = (
         "wave/decision/v1",
@@ -265,6 +276,7 @@ def decision_id(proof: Proof | None, request: Request, facts: Facts, *, now: int
         tuple(sorted((_octets(key), _octets(_digits(value))) for key, value in request.context.items())),
         (facts.height, facts.block_hash, now),
         result,
+        act,
     )
     return hashlib.sha256(encode(named)).digest()[:_DECISION_BYTES].hex()
 
