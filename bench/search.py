@@ -11,8 +11,9 @@ from bench.figure import Action, Figure, seconds
 from wave.codec import VERSION, record_bytes
 from wave.dots.dot import Dot, DotFields
 from wave.dots.facts import Facts
+from wave.dots.graph import Graph
 from wave.dots.request import Request, Statement
-from wave.dots.search import Graph, find_proof
+from wave.dots.search import find_proof
 from wave.entities.entity import Entity, EntityFields
 from wave.namespace.grant import Right, right
 from wave.namespace.pattern import Pattern

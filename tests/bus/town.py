@@ -13,9 +13,10 @@ from wave.bus.router import Router
 from wave.bus.websocket import serving
 from wave.dots.dot import Dot
 from wave.dots.facts import Facts
+from wave.dots.graph import Graph
 from wave.dots.proof import Proof
 from wave.dots.request import Request
-from wave.dots.search import Graph, find_proof
+from wave.dots.search import find_proof
 from wave.errors import ChainUnavailable
 
 

@@ -8,12 +8,14 @@ import pytest
 
 from tests.world import World
 from wave.codec import VERSION, record_bytes
-from wave.dots import search
+from wave.dots import graph as graphs
 from wave.dots.dot import Dot, DotFields
+from wave.dots.graph import Graph
+from wave.dots.holdings import holdings
 from wave.dots.proof import Proof
 from wave.dots.request import Statement
 from wave.dots.rules import Path
-from wave.dots.search import Graph, find_path, find_proof, holders, holdings
+from wave.dots.search import find_path, find_proof, holders
 from wave.entities.entity import EVERYBODY
 from wave.errors import (
     ConditionMissing,
@@ -250,7 +252,7 @@ def test_one_statement_without_a_path_is_no_proof(world: World) -> None:
 
 
 def bounded(monkeypatch: pytest.MonkeyPatch, edges: int) -> None:
-    monkeypatch.setattr(search, "LIMITS", replace(LIMITS, search_edges=edges))
+    monkeypatch.setattr(graphs, "LIMITS", replace(LIMITS, search_edges=edges))
 
 
 def test_a_search_gives_up_one_dot_beyond_its_bound(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

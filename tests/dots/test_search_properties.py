@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from wave.dots import rules
 from wave.dots.dot import Dot
 from wave.dots.facts import Facts
+from wave.dots.graph import Graph
+from wave.dots.holdings import holdings
 from wave.dots.request import Request, Statement
-from wave.dots.search import Graph, find_path, find_proof, holders, holdings
+from wave.dots.search import find_path, find_proof, holders
 from wave.dots.verify import verify
 from wave.entities.entity import EVERYBODY, EntitySecret
 from wave.errors import ConditionFailed, ConditionMissing, Refused

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from wave.codec import id_text, parse_id
 from wave.dots.dot import Dot
 from wave.dots.facts import Facts
-from wave.dots.search import Graph
+from wave.dots.graph import Graph
 from wave.entities.entity import Entity
 from wave.entities.object import DOT, ENTITY, NAME, SignedObject
 from wave.errors import BadName, NameRevoked, UnknownEntity, UnknownName, WrongKind

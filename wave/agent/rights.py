@@ -10,6 +10,7 @@ from wave.codec import id_text
 from wave.dots import rules, search
 from wave.dots.explain import Explanation, explain
 from wave.dots.facts import Facts
+from wave.dots.holdings import holdings
 from wave.dots.proof import Proof
 from wave.dots.request import Request, Statement
 from wave.entities.entity import EVERYBODY
@@ -115,5 +116,5 @@ class Rights:
 
     def what(self, subject: bytes) -> wire.WhatReply:
         """Say what an entity may do."""
-        found = search.holdings(self._knowledge.graph, subject, self.facts, self.now)
+        found = holdings(self._knowledge.graph, subject, self.facts, self.now)
         return wire.WhatReply(holdings=tuple(holding_view(right) for right in found.rights), complete=found.complete)

@@ -6,8 +6,8 @@ from wave.agent.wire import Edge, GrantView, HoldingView
 from wave.codec import id_text
 from wave.dots.dot import Dot
 from wave.dots.facts import Facts
+from wave.dots.holdings import Effective
 from wave.dots.rules import Path
-from wave.dots.search import Effective
 from wave.entities.entity import Entity
 from wave.namespace.grant import Right
 

@@ -1,0 +1,133 @@
+"""The graph of DoTs that searches go through, and what every search asks of it: who lives, and how far it may look."""
+
+from collections.abc import Iterable, Iterator
+
+from wave.dots import rules
+from wave.dots.dot import Dot
+from wave.dots.facts import Facts
+from wave.entities.entity import EVERYBODY, Entity
+from wave.errors import SearchExhausted
+from wave.limits import LIMITS
+
+
+class Vertex:
+    """An entity in one namespace, and the DoTs between it and its neighbours in the order in which they came."""
+
+    __slots__ = ("given", "id", "received")
+
+    def __init__(self, identity: bytes) -> None:
+        self.id = identity
+        self.given: dict[Vertex, tuple[Dot, ...]] = {}  # by receiver
+        self.received: dict[Vertex, tuple[Dot, ...]] = {}  # by giver
+
+
+class Graph:
+    """DoTs by namespace, giver and receiver. Whoever adds one has checked its signature."""
+
+    __slots__ = ("_dots", "_vertices")
+
+    def __init__(self, dots: Iterable[Dot] = ()) -> None:
+        """Start with ``dots``."""
+        self._dots: dict[Dot, Dot] = {}
+        self._vertices: dict[bytes, dict[bytes, Vertex]] = {}
+        for dot in dots:
+            self.add(dot)
+
+    def add(self, dot: Dot) -> None:
+        """Take in a DoT, once; one given by everybody, which nobody can have signed, is left out."""
+        if dot not in self._dots and dot.giver != EVERYBODY:
+            self._dots[dot] = dot
+            giver, receiver = self._grown(dot.namespace, dot.giver), self._grown(dot.namespace, dot.receiver)
+            giver.given[receiver] = receiver.received[giver] = (*giver.given.get(receiver, ()), dot)
+
+    def _grown(self, namespace: bytes, identity: bytes) -> Vertex:
+        vertices = self._vertices.setdefault(namespace, {})
+        vertex = vertices.get(identity)
+        if vertex is None:
+            vertex = vertices[identity] = Vertex(identity)
+        return vertex
+
+    def discard(self, dot: Dot) -> None:
+        """Forget a DoT; one that is not there changes nothing."""
+        known = self._dots.pop(dot, None)
+        if known is not None:
+            vertices = self._vertices[dot.namespace]
+            giver, receiver = vertices[dot.giver], vertices[dot.receiver]
+            left = tuple([other for other in giver.given[receiver] if other is not known])
+            if left:
+                giver.given[receiver] = receiver.received[giver] = left
+            else:
+                del giver.given[receiver], receiver.received[giver]
+            for end in {giver, receiver}:
+                if not end.given and not end.received:
+                    del vertices[end.id]
+            if not vertices:
+                del self._vertices[dot.namespace]
+
+    def __contains__(self, dot: Dot) -> bool:
+        """Tell whether the DoT is there."""
+        return dot in self._dots
+
+    def __len__(self) -> int:
+        """Return the number of DoTs."""
+        return len(self._dots)
+
+    def namespaces(self) -> tuple[bytes, ...]:
+        """Return the namespaces that some DoT speaks of."""
+        return tuple(self._vertices)
+
+    def dots(self, namespace: bytes) -> Iterator[Dot]:
+        """Yield every DoT about ``namespace``."""
+        for vertex in self._vertices.get(namespace, {}).values():
+            for dots in vertex.given.values():
+                yield from dots
+
+    def vertex(self, namespace: bytes, identity: bytes) -> Vertex:
+        """Return an entity with the DoTs about ``namespace`` around it, none when it has none. For this module."""
+        return self._vertices.get(namespace, {}).get(identity) or Vertex(identity)
+
+
+class Budget:
+    """How many DoTs a search may still look at."""
+
+    __slots__ = ("left",)
+
+    def __init__(self) -> None:
+        self.left = LIMITS.search_edges
+
+    def spend(self, dots: int) -> None:
+        """Count DoTs looked at; :class:`SearchExhausted` when they are too many."""
+        self.left -= dots
+        if self.left < 0:
+            raise SearchExhausted(
+                f"gave up after looking at {LIMITS.search_edges} DoTs", hint="ask for fewer statements at once"
+            )
+
+
+class Living:
+    """Which DoTs and entities are inside their time and unrevoked; each entity is looked at once."""
+
+    __slots__ = ("_alive", "_facts", "_now")
+
+    def __init__(self, facts: Facts, now: int) -> None:
+        self._facts = facts
+        self._now = now
+        self._alive = {EVERYBODY: True}
+
+    def holds(self, what: Dot | Entity) -> bool:
+        """Tell whether a DoT or an entity is inside its time and unrevoked."""
+        return what.created <= self._now < what.expires and self._facts.revoked_at(what.commitments) is None
+
+    def alive(self, identity: bytes) -> bool:
+        """Tell whether an entity's record is known and holds."""
+        alive = self._alive.get(identity)
+        if alive is None:
+            record = self._facts.entities.get(identity)
+            alive = record is not None and self.holds(record)
+            self._alive[identity] = alive
+        return alive
+
+    def check(self, identity: bytes) -> None:
+        """Raise unless an entity is alive: :class:`MissingEntity`, :class:`EntityRevoked` and its like."""
+        if not self.alive(identity):
+            rules.entity_alive(rules.record_of(identity, {}, self._facts), self._facts, self._now)
