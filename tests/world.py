@@ -17,7 +17,8 @@ from typing import Any
 
 from wave.codec import sha256
 from wave.dots.dot import Dot
-from wave.dots.explain import Explanation, explain
+from wave.dots.explain import explain
+from wave.dots.explanation import Explanation
 from wave.dots.facts import Facts
 from wave.dots.proof import Proof
 from wave.dots.request import Request, Statement

@@ -12,7 +12,8 @@ from tests.dots.test_verify_properties import NAMES, everyone, path_lists, proof
 from tests.world import DAY, NOW, World
 from wave.codec import id_text
 from wave.dots.dot import Dot
-from wave.dots.explain import Explanation, Finding, Walk, decision_id
+from wave.dots.explain import decision_id
+from wave.dots.explanation import Explanation, Finding, Walk
 from wave.dots.proof import Proof
 from wave.dots.request import Request
 from wave.dots.verify import Grant

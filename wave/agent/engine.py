@@ -16,7 +16,7 @@ from wave.agent.views import path_ids
 from wave.chain.follower import Follower
 from wave.codec import id_text, parse_id
 from wave.dots import rules
-from wave.dots.explain import Explanation
+from wave.dots.explanation import Explanation
 from wave.dots.facts import Facts
 from wave.dots.proof import Proof
 from wave.dots.request import Request

@@ -8,7 +8,8 @@ from wave.agent.knowledge import Knowledge
 from wave.agent.views import edge, holding_view, path_ids, state_of
 from wave.codec import id_text
 from wave.dots import rules, search
-from wave.dots.explain import Explanation, explain
+from wave.dots.explain import explain
+from wave.dots.explanation import Explanation
 from wave.dots.facts import Facts
 from wave.dots.holdings import holdings
 from wave.dots.proof import Proof

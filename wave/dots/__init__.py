@@ -5,7 +5,7 @@ The functions ``verify`` and ``explain`` have modules of their own names, so the
 
 from wave.dots.cache import Verifier
 from wave.dots.dot import Dot
-from wave.dots.explain import Explanation
+from wave.dots.explanation import Explanation
 from wave.dots.facts import Facts
 from wave.dots.proof import Proof
 from wave.dots.request import Request, Statement
