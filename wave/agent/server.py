@@ -17,7 +17,7 @@ from typing import Final
 
 from aiohttp import web
 
-from wave.agent import wire
+from wave.agent import openapi, wire
 from wave.agent.engine import Engine
 from wave.agent.settings import Settings
 from wave.chain.listen import address_of, host_name, is_local_name, listen_tcp, listen_unix, remove_socket
@@ -92,7 +92,7 @@ async def _answer(request: web.Request) -> web.Response:
 
 
 async def _describe(_: web.Request) -> web.Response:
-    return web.Response(body=wire.encode(wire.openapi()), content_type="application/json")
+    return web.Response(body=wire.encode(openapi.document()), content_type="application/json")
 
 
 async def _health(_: web.Request) -> web.Response:

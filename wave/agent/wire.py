@@ -5,7 +5,6 @@ A call's class names its reply, so that client and engine are typed alike; an er
 """
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Any, ClassVar, Generic, TypeVar
 
 import msgspec
@@ -459,51 +458,7 @@ def decode_reply(call: Call[R], status: int, body: bytes) -> R:
     return answer
 
 
-@cache
-def openapi() -> dict[str, Any]:
-    """Return the API's description as an OpenAPI 3.1 document."""
-    from wave import __version__
-
-    replies = [reply_type(call) for call in CALLS]
-    schemas, components = msgspec.json.schema_components([*CALLS, *replies], ref_template="#/components/schemas/{name}")
-    components["Problem"] = {
-        "type": "object",
-        "description": "RFC 9457 problem details; `code` never changes meaning.",
-        "required": ["type", "title", "status", "detail", "code"],
-        "properties": {
-            "type": {"type": "string"},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string"},
-            "code": {"type": "string", "enum": sorted(errors.codes())},
-            "hint": {"type": "string"},
-            "decision": {"type": "string"},
-        },
-    }
-    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    paths: dict[str, Any] = {}
-    for index, call in enumerate(CALLS):
-        summary = (call.__doc__ or "").partition("\n")[0]
-        paths[f"/v1/{call.path}"] = {
-            "post": {
-                "operationId": call.path,
-                "summary": summary,
-                "requestBody": {"required": True, "content": {"application/json": {"schema": schemas[index]}}},
-                "responses": {
-                    "200": {
-                        "description": "done",
-                        "content": {"application/json": {"schema": schemas[len(CALLS) + index]}},
-                    },
-                    "default": {"description": "not done, and why", "content": problem},
-                },
-            }
-        }
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "WAVE agent", "version": __version__, "summary": "Ask the local agent"},
-        "paths": paths,
-        "components": {
-            "schemas": components,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "TCP only"}},
-        },
-    }
+def schemas_of(types: list[type[msgspec.Struct]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the JSON schemas of some messages, and the components that they refer to, by name."""
+    schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    return list(schemas), components
