@@ -13,7 +13,7 @@ from wave.dots.proof import Proof
 from wave.dots.request import Request, Statement
 from wave.dots.verify import verify
 from wave.entities.entity import Entity, EntitySecret
-from wave.entities.object import ENTITY, read_object
+from wave.entities.object import ENTITY, decode_object
 from wave.errors import BadGrant, BadName, BadTime, FactsAhead, Malformed, StaleFacts, TooLarge, WaveError
 from wave.limits import LIMITS
 from wave.namespace.condition import Condition
@@ -73,7 +73,7 @@ def test_object_bytes() -> None:
         return data if len(data) == size else sized(size, comment + size - len(data))
 
     assert len(sized(LIMITS.object_bytes)) == LIMITS.object_bytes
-    assert read_object(sized(LIMITS.object_bytes), ENTITY).to_bytes() == sized(LIMITS.object_bytes)
+    assert decode_object(sized(LIMITS.object_bytes)).to_bytes() == sized(LIMITS.object_bytes)
     Entity.from_bytes(sized(LIMITS.object_bytes))
     past(lambda: Entity.from_bytes(sized(LIMITS.object_bytes + 1)), TooLarge, "limit.exceeded")
 

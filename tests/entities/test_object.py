@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tests.world import made
 from wave.codec import armour, encode
-from wave.entities.object import KINDS, SignedObject, decode_object, from_text, read_object, signing_input
+from wave.dots.dot import Dot
+from wave.entities.object import KINDS, SignedObject, decode_object, from_text, signing_input
 from wave.errors import BadArmour, InputError, Malformed, NotCanonical, WrongKind
 
 ALICE = made("alice").entity
@@ -47,7 +48,7 @@ def test_a_kind_that_does_not_exist_is_refused(kind: str) -> None:
 def test_an_object_of_another_kind_is_refused_by_name() -> None:
     """Whoever gives an entity where a DoT is wanted is told so."""
     with pytest.raises(WrongKind, match=r"'entity', not 'dot'") as caught:
-        read_object(DATA, "dot")
+        Dot.from_bytes(DATA)
     assert caught.value.code == "object.wrong_kind"
 
 

@@ -16,12 +16,11 @@ from wave.dots.request import Request, Statement
 from wave.dots.verify import Grant
 from wave.entities import keys
 from wave.entities.entity import Entity, EntitySecret
-from wave.entities.object import MESSAGE, SignedObject, decode_object, signing_input
+from wave.entities.object import MESSAGE, Certified, signing_input
 from wave.errors import (
     BadTime,
     MessageStale,
     WaveError,
-    WrongKind,
     WrongProof,
     WrongPurpose,
     WrongSender,
@@ -59,7 +58,7 @@ _FORMAT = Format(MessageFields, "message", LIMITS.message_bytes)
 _PREFIX = signing_input(MESSAGE, b"")
 
 
-class Message:
+class Message(Certified):
     """What ``sender`` did, by a ``permission``, at ``resource`` of ``namespace``. ``Message.from_bytes`` is the way in.
 
     ``permission`` says which act was signed: a subscription (whose ``resource`` is a pattern) can never be shown as a
@@ -68,7 +67,6 @@ class Message:
     """
 
     __slots__ = (
-        "body",
         "content_type",
         "created",
         "expires",
@@ -82,8 +80,9 @@ class Message:
         "resource",
         "sender",
         "sequence",
-        "signature",
     )
+
+    KIND = MESSAGE
 
     def __init__(self, body: bytes, signature: bytes) -> None:
         """Parse ``body`` strictly; raises :class:`InputError`. The signature is looked at by :meth:`check` alone."""
@@ -143,26 +142,6 @@ class Message:
         )
         body = _FORMAT.encode(fields)
         return cls(body, sender.sign(MESSAGE, body))
-
-    @classmethod
-    def from_object(cls, signed: SignedObject) -> Self:
-        """Return the message in an object; :class:`WrongKind` when the object is another thing."""
-        if signed.kind != MESSAGE:
-            raise WrongKind(f"this is an object of kind {signed.kind!r}, not a message")
-        return cls(signed.body, signed.signature)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Return the message in an object's bytes; :class:`InputError` when they are not one."""
-        return cls.from_object(decode_object(data, bound=LIMITS.message_bytes))
-
-    def to_object(self) -> SignedObject:
-        """Return the message as an object."""
-        return SignedObject(MESSAGE, self.body, self.signature)
-
-    def to_bytes(self) -> bytes:
-        """Return the object's canonical bytes."""
-        return self.to_object().to_bytes()
 
     def check(self, sender_key: bytes) -> None:
         """Raise :class:`BadSignature` unless the message is signed under the sender's key (32 bytes)."""

@@ -5,8 +5,8 @@ from typing import Annotated, Self
 from wave.codec import VERSION, Commitments, Count, Format, Id, Record, Text, Time, amend, between, id_text, sha256
 from wave.entities import keys
 from wave.entities.entity import EVERYBODY, EntitySecret
-from wave.entities.object import DOT, SignedObject, read_object, revocation_preimage, signing_input
-from wave.errors import BadGrant, BadTime, WrongKind
+from wave.entities.object import DOT, Certified, revocation_preimage, signing_input
+from wave.errors import BadGrant, BadTime
 from wave.limits import LIMITS
 from wave.namespace.grant import Right, check_right
 
@@ -30,7 +30,7 @@ _FORMAT = Format(DotFields, "DoT")
 _PREFIX = signing_input(DOT, b"")
 
 
-class Dot:
+class Dot(Certified):
     """A delegation of trust. ``Dot.from_bytes`` and ``Dot.from_object`` are the only ways in.
 
     ``id``, ``giver``, ``receiver`` (or :data:`EVERYBODY`) and ``namespace`` are ids of 32 bytes; ``grants`` say what is
@@ -41,7 +41,6 @@ class Dot:
 
     __slots__ = (
         "_id",
-        "body",
         "comment",
         "commitments",
         "created",
@@ -52,8 +51,9 @@ class Dot:
         "indirections",
         "namespace",
         "receiver",
-        "signature",
     )
+
+    KIND = DOT
 
     def __init__(self, body: bytes, signature: bytes) -> None:
         """Parse ``body`` strictly; raises :class:`InputError`. The signature is looked at by :meth:`check` alone."""
@@ -107,32 +107,12 @@ class Dot:
         dot.to_bytes()
         return dot
 
-    @classmethod
-    def from_object(cls, signed: SignedObject) -> Self:
-        """Return the DoT in an object; :class:`WrongKind` when the object is another thing."""
-        if signed.kind != DOT:
-            raise WrongKind(f"this is an object of kind {signed.kind!r}, not a DoT")
-        return cls(signed.body, signed.signature)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Return the DoT in an object's bytes; :class:`InputError` when they are not one."""
-        return cls.from_object(read_object(data, DOT))
-
     @property
     def id(self) -> bytes:
         """The object's id, hashed when it is first asked for: a cold check needs none."""
         if self._id is None:
             self._id = sha256(_PREFIX + self.body)
         return self._id
-
-    def to_object(self) -> SignedObject:
-        """Return the DoT as an object."""
-        return SignedObject(DOT, self.body, self.signature)
-
-    def to_bytes(self) -> bytes:
-        """Return the object's canonical bytes."""
-        return self.to_object().to_bytes()
 
     def check(self, giver_key: bytes) -> None:
         """Raise :class:`BadSignature` unless the DoT is signed under the giver's key (32 bytes)."""

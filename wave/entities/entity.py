@@ -5,8 +5,8 @@ from typing import Self
 
 from wave.codec import VERSION, Commitments, Format, Id, Key, Record, Text, Time, amend, id_text, sha256
 from wave.entities import keys
-from wave.entities.object import ENTITY, SignedObject, read_object, revocation_preimage, signing_input
-from wave.errors import BadTime, UnknownEntity, WrongKind
+from wave.entities.object import ENTITY, Certified, revocation_preimage, signing_input
+from wave.errors import BadTime, UnknownEntity
 
 EVERYBODY = bytes(32)
 """The receiver that stands for everybody. It has no record and nobody can sign for it."""
@@ -30,7 +30,7 @@ _FORMAT = Format(EntityFields, "entity record")
 _PREFIX = signing_input(ENTITY, b"")
 
 
-class Entity:
+class Entity(Certified):
     """An entity's public record. ``Entity.from_bytes`` and ``Entity.from_object`` are the only ways in.
 
     ``id`` (32 bytes), ``verify_key`` (Ed25519, 32 bytes), ``exchange_key`` (X25519, 32 bytes), ``created`` and
@@ -39,7 +39,6 @@ class Entity:
     """
 
     __slots__ = (
-        "body",
         "comment",
         "commitments",
         "contact",
@@ -48,9 +47,10 @@ class Entity:
         "expires",
         "fields",
         "id",
-        "signature",
         "verify_key",
     )
+
+    KIND = ENTITY
 
     def __init__(self, body: bytes, signature: bytes) -> None:
         """Parse ``body`` strictly; raises :class:`Malformed`. The signature is looked at by :meth:`check` alone."""
@@ -66,26 +66,6 @@ class Entity:
         self.commitments = fields.commitments
         self.contact = fields.contact
         self.comment = fields.comment
-
-    @classmethod
-    def from_object(cls, signed: SignedObject) -> Self:
-        """Return the entity in an object; :class:`WrongKind` when the object is another thing."""
-        if signed.kind != ENTITY:
-            raise WrongKind(f"this is an object of kind {signed.kind!r}, not an entity")
-        return cls(signed.body, signed.signature)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Return the entity in an object's bytes; :class:`InputError` when they are not one."""
-        return cls.from_object(read_object(data, ENTITY))
-
-    def to_object(self) -> SignedObject:
-        """Return the record as an object."""
-        return SignedObject(ENTITY, self.body, self.signature)
-
-    def to_bytes(self) -> bytes:
-        """Return the object's canonical bytes."""
-        return self.to_object().to_bytes()
 
     def check(self) -> None:
         """Raise unless the record is signed by its own key and its times are in order (for whoever publishes it)."""

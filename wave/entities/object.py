@@ -1,6 +1,6 @@
 """The self-certifying object that every published thing is: kind, body, signature, and an id that is its hash."""
 
-from typing import Final
+from typing import ClassVar, Final, Self
 
 from wave.codec import Record, Signature, amend, armour, dearmour, record_bytes, sha256
 from wave.codec import decode as decode_value
@@ -35,14 +35,54 @@ class SignedObject(Record, frozen=True):
     def to_bytes(self) -> bytes:
         """Return the canonical bytes of the object; :class:`TooLarge` when no reader would take them."""
         data = encode_value((self.kind, self.body, self.signature))
-        bound = LIMITS.message_bytes if self.kind == MESSAGE else LIMITS.object_bytes
-        if len(data) > bound:
-            raise TooLarge(f"an object of {len(data)} bytes; at most {bound} are accepted")
+        if len(data) > _bound(self.kind):
+            raise TooLarge(f"an object of {len(data)} bytes; at most {_bound(self.kind)} are accepted")
         return data
 
     def to_text(self) -> str:
         """Return the object as text armour."""
         return armour(self.kind.upper(), self.to_bytes())
+
+
+class Certified:
+    """What every kind of object has in common once it is parsed: the bytes that were signed, and the signature.
+
+    A subclass names its ``KIND`` and parses ``body`` strictly when it is made; that the signature is good, its
+    ``check`` says.
+    """
+
+    __slots__ = ("body", "signature")
+
+    KIND: ClassVar[str]
+
+    def __init__(self, body: bytes, signature: bytes) -> None:
+        """Keep what was received."""
+        self.body = body
+        self.signature = signature
+
+    @classmethod
+    def from_object(cls, signed: SignedObject) -> Self:
+        """Return what an object holds; :class:`WrongKind` when it is another thing, :class:`InputError`."""
+        if signed.kind != cls.KIND:
+            raise WrongKind(f"this is an object of kind {signed.kind!r}, not {cls.KIND!r}")
+        return cls(signed.body, signed.signature)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """Return what an object's bytes hold; :class:`InputError` when they are not one of this kind."""
+        return cls.from_object(decode_object(data, bound=_bound(cls.KIND)))
+
+    def to_object(self) -> SignedObject:
+        """Return the object that this was parsed from."""
+        return SignedObject(self.KIND, self.body, self.signature)
+
+    def to_bytes(self) -> bytes:
+        """Return the object's canonical bytes; :class:`TooLarge`."""
+        return self.to_object().to_bytes()
+
+
+def _bound(kind: str) -> int:
+    return LIMITS.message_bytes if kind == MESSAGE else LIMITS.object_bytes
 
 
 def signing_input(kind: str, body: bytes) -> bytes:
@@ -78,15 +118,10 @@ def decode_object(data: bytes, *, bound: int = LIMITS.object_bytes) -> SignedObj
     return SignedObject(kind, body, signature)
 
 
-def read_object(data: bytes, kind: str) -> SignedObject:
-    """Return the object of ``kind`` in ``data``, which is its bytes; :class:`WrongKind` when it is another."""
-    found = decode_object(data)
-    if found.kind != kind:
-        raise WrongKind(f"this is an object of kind {found.kind!r}, not {kind!r}")
-    return found
-
-
 def from_text(text: str) -> SignedObject:
     """Return the object in a block of text armour; :class:`BadArmour`, :class:`Malformed` or :class:`WrongKind`."""
     label, data = dearmour(text)
-    return read_object(data, label.lower())
+    found = decode_object(data)
+    if found.kind != label.lower():
+        raise WrongKind(f"the text says that it holds a {label.lower()}, and it holds a {found.kind!r}")
+    return found

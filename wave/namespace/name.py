@@ -6,8 +6,8 @@ from typing import Self
 from wave.codec import VERSION, Commitments, Format, Id, Record, Time, amend, id_text, sha256
 from wave.entities import keys
 from wave.entities.entity import EntitySecret
-from wave.entities.object import NAME, SignedObject, read_object, revocation_preimage, signing_input
-from wave.errors import BadName, BadTime, WrongKind
+from wave.entities.object import NAME, Certified, revocation_preimage, signing_input
+from wave.errors import BadName, BadTime
 from wave.limits import LIMITS
 
 _LABEL = re.compile(rf"[a-z0-9](?:[a-z0-9-]{{0,{LIMITS.label_bytes - 2}}}[a-z0-9])?")
@@ -35,10 +35,12 @@ class NameFields(Record, frozen=True):
 _FORMAT = Format(NameFields, "name declaration")
 
 
-class Name:
+class Name(Certified):
     """A signed statement: ``giver`` calls ``target`` by ``label``, for a time."""
 
-    __slots__ = ("body", "fields", "id", "signature")
+    __slots__ = ("fields", "id")
+
+    KIND = NAME
 
     def __init__(self, body: bytes, signature: bytes) -> None:
         """Parse ``body`` strictly; raises :class:`InputError`. The signature is looked at by :meth:`check` alone."""
@@ -59,22 +61,6 @@ class Name:
         name = cls(body, giver.sign(NAME, body))
         name.to_object().to_bytes()
         return name
-
-    @classmethod
-    def from_object(cls, signed: SignedObject) -> Self:
-        """Return the declaration in an object; :class:`WrongKind` when the object is another thing."""
-        if signed.kind != NAME:
-            raise WrongKind(f"this is an object of kind {signed.kind!r}, not a name")
-        return cls(signed.body, signed.signature)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Return the declaration in an object's bytes; :class:`InputError` when they are not one."""
-        return cls.from_object(read_object(data, NAME))
-
-    def to_object(self) -> SignedObject:
-        """Return the declaration as an object."""
-        return SignedObject(NAME, self.body, self.signature)
 
     def check(self, giver_key: bytes) -> None:
         """Raise :class:`BadSignature` unless the declaration is signed under the giver's key (32 bytes)."""
