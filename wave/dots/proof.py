@@ -26,6 +26,7 @@ class _ProofFields(Record, frozen=True):
     ]
 
 
+_STRAIGHT = tuple(range(LIMITS.dots_per_path))
 _FORMAT = Format(_ProofFields, "proof", LIMITS.proof_bytes)
 
 
@@ -100,7 +101,9 @@ class Proof:
 
 def _led(paths: tuple[tuple[int, ...], ...], dots: list[Dot]) -> tuple[tuple[Dot, ...], ...]:
     """Return the DoTs that ``paths`` lead along when they use all of ``dots``, in the order in which those stand."""
-    if len(paths) > 1 and sum(map(len, paths)) > LIMITS.hops_per_proof:
+    if len(paths) == 1 and paths[0] == _STRAIGHT[: len(dots)]:
+        return (tuple(dots),)
+    if sum(map(len, paths)) > LIMITS.hops_per_proof:
         raise TooLarge(f"a proof whose paths have more than {LIMITS.hops_per_proof} hops together")
     used = 0
     for path in paths:

@@ -169,13 +169,11 @@ class _Case:
         people = []
         for dot in path:
             rules.dot_alive(dot, facts, now)
-            giver = self.entity(dot.giver)
-            people.append(giver)
-            ends += (dot.expires, giver.expires)
+            people.append(self.entity(dot.giver))
+            ends.append(dot.expires)
         if dot.receiver != EVERYBODY:
-            receiver = self.entity(dot.receiver)
-            people.append(receiver)
-            ends.append(receiver.expires)
+            people.append(self.entity(dot.receiver))
+        ends += [entity.expires for entity in people]
         return Grant(request, (path,), tuple(people), facts.height, min(ends), rates)
 
     def signed(self, path: Path, known: SignatureCache | None) -> None:
