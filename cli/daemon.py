@@ -45,19 +45,22 @@ def agent() -> None:
     """Run the agent: a daemon that keeps a replica of the registry and answers this machine's programs."""
 
 
-@agent.command("run")
+@verb
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Serve on this port of 127.0.0.1 (0: any) instead of the Unix socket."
 )
-@click.pass_obj
 def agent_run(session: Session, port: int | None) -> None:
     """Run until stopped. Commands that use the same WAVE_HOME find it by themselves.
 
-    Over --port it asks callers for the token in agent.token in WAVE_HOME.
+    With --port they need WAVE_AGENT, set to the address that is printed, and it asks callers for the token in
+    agent.token in WAVE_HOME.
     """
     from wave.agent import server
 
-    server.run(session.settings, port=port, ready=lambda address: _ready("the agent", address))
+    server.run(session.settings, port=port, ready=lambda address: _ready(session, "agent", address))
+
+
+agent.add_command(agent_run, "run")
 
 
 @click.group()
@@ -65,12 +68,11 @@ def chain() -> None:
     """Run the embedded chain by itself, for several agents on this machine."""
 
 
-@chain.command("run")
+@verb
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8545, show_default=True, help="The port; 0: any.")
 @click.option("--socket", type=FILE, metavar="PATH", help="Listen on this Unix socket instead.")
 @click.option("--anywhere", is_flag=True, help="Allow a host of others to reach it: the node knows no passwords.")
-@click.pass_obj
 def chain_run(session: Session, host: str, port: int, socket: str | None, anywhere: bool) -> None:
     """Run until stopped. Agents use it with WAVE_CHAIN set to the address that is printed."""
     with ui.waiting("opening the chain"):
@@ -85,13 +87,21 @@ def chain_run(session: Session, host: str, port: int, socket: str | None, anywhe
             port=port,
             path=None if socket is None else Path(socket),
             anywhere=anywhere,
-            ready=lambda address: _ready("the chain", address),
+            ready=lambda address: _ready(session, "chain", address),
         )
 
 
-def _ready(what: str, address: str) -> None:
+chain.add_command(chain_run, "run")
+
+
+def _ready(session: Session, what: str, address: str) -> None:
+    if session.json:
+        from cli.running import say_ready
+
+        say_ready(session, what, "", address=address)
+        return
     ui.out(address)
-    ui.say(f"{what} answers at {address}; stop it with Ctrl-C")
+    ui.say(f"the {what} answers at {address}; stop it with Ctrl-C")
     ui.flush()
 
 
@@ -100,8 +110,12 @@ def _ready(what: str, address: str) -> None:
 def completion(shell: str) -> None:
     """Print the completion script for a shell.
 
-    For bash: wave completion bash > ~/.local/share/bash-completion/completions/wave
-    """
+    For bash, from the next shell on:
+
+    \b
+      mkdir -p ~/.local/share/bash-completion/completions
+      wave completion bash >~/.local/share/bash-completion/completions/wave
+    """  # noqa: D301 - click reads the character, not the two
     from click.shell_completion import get_completion_class
 
     from cli.main import wave

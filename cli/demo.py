@@ -5,6 +5,8 @@ import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from shlex import quote
+from typing import Final
 
 import click
 
@@ -12,6 +14,8 @@ from cli import ui
 from cli.options import FILE, verb
 from cli.session import Session
 from wave.errors import AlreadyExists, BadSetting, StateUnwritable
+
+_CELL: Final = 23  # columns for what was expected, and for what was seen
 
 
 class Different(click.exceptions.Exit):
@@ -56,15 +60,24 @@ def demo(session: Session, pause: bool, keep: str | None) -> None:
     else:
         ui.out("")
         marks = [(ui.paint("ok", "green") if row.right else ui.paint("NO", "red")) for row in rows]
-        cells = [(row.what, row.expected[:44], row.seen[:44], mark) for row, mark in zip(rows, marks, strict=True)]
+        cells = [
+            (row.what, _short(row.expected), _short(row.seen), mark) for row, mark in zip(rows, marks, strict=True)
+        ]
         for line in ui.table(("what", "expected", "seen", ""), cells):
             ui.out(line)
         ui.out("")
         ui.out(f"{len(rows) - len(wrong)} of {len(rows)} as expected, in {seconds:.1f} s.")
         if keep:
-            ui.out(f"All state is in {root}; for example: WAVE_HOME={root}/ann/state wave graph annhome")
+            ui.out(f"All state is in {root}. The chain is stopped; run it again, and look around as Ann:")
+            ui.out(f"  WAVE_HOME={quote(str(root))}/chain/state wave chain run --port 8545 &")
+            ui.out(f"  export WAVE_CHAIN=http://127.0.0.1:8545 WAVE_HOME={quote(str(root))}/ann/state")
+            ui.out("  wave graph annhome --all")
     if wrong:
         raise Different
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _CELL else f"{text[: _CELL - 1]}…"
 
 
 def _kept(path: Path) -> Path:
@@ -73,7 +86,9 @@ def _kept(path: Path) -> Path:
     except FileExistsError:
         raise AlreadyExists(f"{path} exists already", hint="name a directory that does not exist yet") from None
     except OSError as error:
-        raise StateUnwritable(f"cannot create {path}: {error.strerror}") from None
+        raise StateUnwritable(
+            f"cannot create {path}: {error.strerror}", hint="choose another place for --keep"
+        ) from None
     return path.resolve()
 
 

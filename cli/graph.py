@@ -8,6 +8,7 @@ import click
 from cli import ui
 from cli.options import ENTITY, FILE, verb
 from cli.session import Session
+from wave.errors import BadSetting
 
 if TYPE_CHECKING:
     from wave.agent.wire import Edge, GraphReply
@@ -28,7 +29,7 @@ def graph(session: Session, form: str | None, output: str | None, dead_too: bool
     from wave.agent.wire import Graph
     from wave.entities.keyring import write_file
 
-    form = form or ("json" if session.json and output is None else _form_of(output))
+    form = form or ("json" if output is None and session.json else _form_of(output))
     found = reference.entity(session, namespace)
     reference.introduce(session, found)
     reply = session.call(Graph(namespace=found.text))
@@ -75,8 +76,15 @@ def _text(form: str, plan: "Plan", reply: "GraphReply", now: int) -> str:
 
 
 def _form_of(output: str | None) -> str:
-    ending = (output or "").rpartition(".")[2]
-    return {"json": "json", "dot": "dot", "gv": "dot", "svg": "svg"}.get(ending, "tree")
+    if output is None:
+        return "tree"
+    ending = output.rpartition("/")[2].rpartition(".")[2] if "." in output else "txt"
+    form = {"json": "json", "dot": "dot", "gv": "dot", "svg": "svg", "txt": "tree", "tree": "tree"}.get(ending)
+    if form is None:
+        raise BadSetting(
+            f"what to draw into {output} is not said", hint="end its name in .svg, .dot, .json or .txt, or say --format"
+        )
+    return form
 
 
 def living(reply: "GraphReply") -> "GraphReply":

@@ -17,7 +17,7 @@ from cli.messages import publish, subscribe
 from cli.options import ENTITY, FILE, secret_options, verb
 from cli.running import agent_of, carry_out, print_line, resolve, router_option, say_ready, warn_refused
 from cli.session import Session
-from wave.errors import BadRequest, BadSetting, WaveError
+from wave.errors import BadRequest, BadSetting, PortInUse, WaveError
 
 if TYPE_CHECKING:
     from devices.home import Home, Member
@@ -30,6 +30,8 @@ __all__ = ["device", "home", "publish", "router", "subscribe"]
 
 _PATIENCE: Final = 30.0  # seconds until a home that is not whole says so
 _STOPPING: Final = 10.0
+_SLOW: Final = 3.0  # seconds until a device that is not ready says what it waits for
+_ENDING: Final = 1.0  # seconds in which Ctrl-C, which a terminal sends to the children too, ends this as well
 
 
 @click.group()
@@ -46,7 +48,7 @@ def router_run(session: Session, host: str, port: int, anywhere: bool) -> None:
 
     async def main() -> None:
         async with agent_of(session) as agent, _router(agent, host, port, anywhere=anywhere) as url:
-            say_ready("router", url=url)
+            say_ready(session, "router", f"the router answers at {url}", url=url)
             await asyncio.Event().wait()
 
     carry_out(main())
@@ -142,8 +144,13 @@ def device_run(  # noqa: PLR0917 - one argument an option
                 home_id = await resolve(session, agent, namespace)
                 running = site.device(kind, instance, secret, home_id, tell=tell, also=also)
                 actor = await stack.enter_async_context(running)
-            await actor.ready.wait()
-            say_ready(kind, name=instance)
+            try:
+                async with asyncio.timeout(_SLOW):
+                    await actor.ready.wait()
+            except TimeoutError:
+                ui.say(f"{instance} waits for the router at {url}, and for the rights that --help names")
+                await actor.ready.wait()
+            say_ready(session, kind, f"the {kind} {instance} is there", name=instance)
             await asyncio.Event().wait()
 
     carry_out(main())
@@ -213,19 +220,25 @@ def home_run(  # noqa: PLR0917 - one argument an option
         async with AsyncExitStack() as stack:
             agent = await stack.enter_async_context(agent_of(session))
             found = Home(plan, owner, directory, agent=agent, draw=os.urandom, keyring=session.settings.keyring)
-            members, taken_back = await found.provision(int(time.time()))
+            with ui.waiting("giving each device its key and its rights"):
+                members, taken_back = await found.provision(int(time.time()))
             for error in taken_back:
                 ui.warn(error.message, error.hint)
             at = url or plan.router
             if at is None:
                 port = 4410 if plan.port is None else plan.port
-                at = await stack.enter_async_context(_router(agent, "127.0.0.1", port))
+                try:
+                    at = await stack.enter_async_context(_router(agent, "127.0.0.1", port))
+                except PortInUse as error:
+                    hint = f"is that a router? then use it with --router ws://127.0.0.1:{port}/v1/bus"
+                    raise PortInUse(error.message, hint=hint) from None
             renewing = asyncio.create_task(found.renew_always(time.time, _warn))
             stack.callback(renewing.cancel)
             assert len(members) <= LIMITS.connections
             run = _in_processes if processes else _in_one_process
             names = await stack.enter_async_context(run(session, agent, found, members, at))
-            say_ready("home", namespace=id_text(owner.id), router=at, actors=names)
+            told = f"the home is there, by the router at {at}: {', '.join(names)}"
+            say_ready(session, "home", told, namespace=id_text(owner.id), router=at, actors=names)
             await asyncio.Event().wait()
 
     carry_out(main())
@@ -321,7 +334,9 @@ async def _watch(child: asyncio.subprocess.Process, name: str, waiting: set[str]
         else:
             ui.out(line.decode("utf-8", "replace").rstrip("\n"))
             ui.flush()
-    ui.warn(f"{name} has ended with status {await child.wait()}")
+    status = await child.wait()
+    await asyncio.sleep(_ENDING)
+    ui.warn(f"{name} has ended with status {status}")
 
 
 def _warn(error: WaveError) -> None:

@@ -138,6 +138,7 @@ def wave() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line ``argv`` (by default the process's) and return its exit status."""
     arguments = sys.argv[1:] if argv is None else argv
+    ui.open_streams()
     if instruction := os.environ.get("_WAVE_COMPLETE"):
         from click.shell_completion import shell_complete
 

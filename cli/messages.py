@@ -1,6 +1,5 @@
 """Messages: ``publish`` and ``subscribe``."""
 
-import sys
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -10,7 +9,7 @@ from cli import ui
 from cli.options import secret_options, verb
 from cli.running import agent_of, carry_out, print_line, resolve, router_option, warn_refused
 from cli.session import Session
-from wave.errors import WaveError
+from wave.errors import BadPayload, WaveError
 
 if TYPE_CHECKING:
     from devices.site import Site
@@ -42,11 +41,15 @@ def publish(  # noqa: PLR0917 - one argument an option
     from cli import reference
 
     secret = reference.secret(session, signer, passphrase_file)
-    data = sys.stdin.buffer.read() if payload in (None, "-") else str(payload).encode("utf-8", "surrogateescape")
+    data = reference.from_stdin() if payload in (None, "-") else str(payload).encode("utf-8", "surrogateescape")
     if content_type == "application/json":
         from wave.bus.values import read_json
 
-        read_json(data)
+        try:
+            read_json(data)
+        except BadPayload as error:
+            hint = error.hint or """write it as JSON, quoted for the shell: '{"state": "on"}', '"on"' or 40"""
+            raise BadPayload(error.message, hint=hint) from None
     found: list[int] = []
 
     async def main() -> None:
@@ -63,6 +66,8 @@ def publish(  # noqa: PLR0917 - one argument an option
     for delivered in found:
         text = f"delivered to {delivered} connection" + ("" if delivered == 1 else "s")
         ui.show({"delivered": delivered}, [text], as_json=session.json)
+        if not delivered and not session.json:
+            ui.say(f"nobody listens to {where} now")
 
 
 @verb

@@ -1,8 +1,9 @@
 """What the verbs share: ``--json``, the session, passphrases, and completion of entities' names."""
 
 import os
+import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -60,9 +61,31 @@ def _set_json(context: click.Context, _: click.Parameter, value: bool) -> None:
         context.ensure_object(Session).json = True
 
 
+_DASHED_ID: Final = re.compile("-[0-9A-Za-z_-]{42}")
+
+
+class IdsAreArguments(click.Command):
+    """A command to which an id that begins with '-', as one in 64 does, is an argument and no cluster of options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put such ids behind a '--', unless they are an option's value."""
+        taking = {name for one in self.params if isinstance(one, click.Option) and not one.is_flag for name in one.opts}
+        before = ["", *args]
+        ids = [
+            word for last, word in zip(before, args, strict=False) if _DASHED_ID.fullmatch(word) and last not in taking
+        ]
+        if ids and "--" not in args:
+            args = [
+                *(word for last, word in zip(before, args, strict=False) if word not in ids or last in taking),
+                "--",
+                *ids,
+            ]
+        return super().parse_args(ctx, args)
+
+
 def verb(function: F) -> click.Command:
     """Make a command of ``function(session, …)``, with ``--json``."""
-    command = click.command()(click.pass_obj(function))
+    command = click.command(cls=IdsAreArguments)(click.pass_obj(function))
     command.params.append(
         click.Option(
             ["--json"],
@@ -82,6 +105,6 @@ def secret_options(function: F) -> F:
         "--passphrase-file", type=FILE, metavar="FILE", help="Read the passphrase from FILE; '-' is standard input."
     )
     signer = click.option(
-        "--from", "signer", type=ENTITY, metavar="ENTITY", help="Who signs: a secret file. Default: WAVE_ENTITY."
+        "--from", "signer", type=FILE, metavar="ENTITY", help="Who signs: a secret file. Default: WAVE_ENTITY."
     )
     return signer(passphrase_file(function))

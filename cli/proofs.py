@@ -115,9 +115,14 @@ def verify(
     from cli import reference
     from wave.agent.wire import Ask, Verify
     from wave.dots.proof import Proof
+    from wave.errors import WrongKind
     from wave.times import parse_instant
 
-    proof = Proof.from_text(reference.read_any(file))
+    try:
+        proof = Proof.from_text(reference.read_any(file))
+    except WrongKind as error:
+        hint = error.hint or "'wave prove -o FILE.proof' makes a proof; 'wave inspect' says what a file is"
+        raise WrongKind(error.message, hint=hint) from None
     when = None if at is None else parse_instant(at)
     sought = reference.grants(session, texts)
     who = _ends_at(proof, sought.namespace.id) if subject is None else reference.entity(session, subject).id

@@ -24,9 +24,11 @@ from wave.errors import (
     InputError,
     MissingFile,
     NotFound,
+    TooLarge,
     UnknownEntity,
     WaveError,
 )
+from wave.limits import LIMITS
 from wave.namespace.grant import GrantText, parse_grant
 
 if TYPE_CHECKING:
@@ -222,7 +224,10 @@ def passphrase(file: str | None, what: str) -> str:
     if file is None:
         return ui.ask_passphrase(what)
     try:
-        text = (sys.stdin.buffer.readline() if file == STDIN else read_file(Path(file))).decode("utf-8")
+        data = sys.stdin.buffer.readline(LIMITS.request_bytes) if file == STDIN else read_file(Path(file))
+        text = data.decode("utf-8")
+    except MissingFile as error:
+        raise BadPassphrase(error.message, hint="--passphrase-file names a file whose first line it is") from None
     except UnicodeDecodeError:
         raise BadPassphrase("the passphrase is not UTF-8 text") from None
     return text.partition("\n")[0].removesuffix("\r")
@@ -277,9 +282,17 @@ def values(texts: Iterable[str]) -> dict[str, int | float]:
 # Files -------------------------------------------------------------------------------------------------------------
 
 
+def from_stdin() -> bytes:
+    """Return what standard input holds; :class:`TooLarge` when that is more than anything WAVE takes."""
+    data = sys.stdin.buffer.read(LIMITS.request_bytes + 1)
+    if len(data) > LIMITS.request_bytes:
+        raise TooLarge(f"standard input holds more than {LIMITS.request_bytes} bytes")
+    return data
+
+
 def read_any(file: str) -> str:
     """Return the text of a file, or of standard input for ``-``; :class:`MissingFile`, :class:`BadArmour`."""
-    data = sys.stdin.buffer.read() if file == STDIN else read_file(Path(file))
+    data = from_stdin() if file == STDIN else read_file(Path(file))
     try:
         return data.decode("ascii")
     except UnicodeDecodeError:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -57,9 +58,12 @@ def print_line(value: dict[str, Any]) -> None:
     ui.flush()
 
 
-def say_ready(what: str, **more: Any) -> None:
-    """Print the line by which a program that started this one knows that it is up."""
-    print_line({"ready": what, **more, "pid": os.getpid()})
+def say_ready(session: Session, what: str, told: str, **more: Any) -> None:
+    """Tell whoever started this that it is up: a program by a line of JSON, a person at a terminal in words."""
+    if session.json or not sys.stdout.isatty():
+        print_line({"ready": what, **more, "pid": os.getpid()})
+    else:
+        ui.say(f"{told}; stop it with Ctrl-C")
 
 
 @asynccontextmanager

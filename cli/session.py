@@ -31,6 +31,7 @@ class Session:
         """What the environment says; :class:`BadSetting`."""
         from wave.agent.settings import Settings
 
+        ui.tell_of_logs()
         return Settings.from_environment(os.environ)
 
     @cached_property

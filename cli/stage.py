@@ -146,6 +146,15 @@ class Person:
         except ValueError:
             return Outcome(status, text or err.getvalue())
 
+    def shown(self, *arguments: str) -> list[str]:
+        """Run ``wave`` with ``arguments`` as this person; return the lines that it prints for them."""
+        from cli.main import main
+
+        out = io.StringIO()
+        with _as(self.environment, self.directory), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            main(list(arguments))
+        return out.getvalue().splitlines()
+
 
 @contextmanager
 def _as(environment: Mapping[str, str], directory: Path) -> Iterator[None]:

@@ -9,6 +9,7 @@ from cli import ui
 from cli.stage import Outcome, Person, Process, Stage, log_entries, wait_for_entry
 from wave.codec import id_text
 from wave.entities.keyring import read_entity
+from wave.times import instant_text
 
 ANN_HOME: Final = """\
 namespace = "annhome"
@@ -99,6 +100,8 @@ class Teller:
         """Say what a command came to."""
         if came.status == 0:
             self.line("    ", ui.paint("yes", "green"), *(f"  {text}" for text in [_gist(came.result)] if text))
+            for warning in came.result.get("warnings", ()) if isinstance(came.result, dict) else ():
+                self.line("    ", ui.paint("but", "yellow"), f"  {warning['detail']}")
             return
         problem: dict[str, Any] = came.result if isinstance(came.result, dict) else {"detail": came.result}
         self.line("    ", ui.paint("no ", "red"), f"  {problem.get('detail')}  [{came.seen}]")
@@ -119,7 +122,10 @@ def _gist(result: Any) -> str:
     if not isinstance(result, dict):
         return ""
     known = ("id", "height", "until", "decision", "delivered")
-    said = [f"{key} {str(result[key])[:32]}" for key in known if result.get(key) not in (None, "")]
+    kept = {key: result[key] for key in known if result.get(key) not in (None, "")}
+    if "until" in kept:
+        kept["until"] = instant_text(kept["until"])
+    said = [f"{key} {str(value)[:32]}" for key, value in kept.items()]
     paths = result.get("paths")
     if isinstance(paths, list) and paths:
         said.insert(0, f"over {len(paths[0])} DoT{'' if len(paths[0]) == 1 else 's'}")
@@ -235,7 +241,7 @@ class Story:
             self.send(ann, "ann.ent", f"annhome/{PORCH}", f'{{"state": "{word}"}}', what=f"Ann sends {word}")
             self.device(ann, "porch", before=before, what=f"the porch light goes {shown}", expect=f"ann: {shown}")
         before = self.count(ann, "porch")
-        self.send(ann, "ann.ent", f"annhome/{DIMMER}", '{"brightness": 40}')
+        self.send(ann, "ann.ent", f"annhome/{DIMMER}", '{"brightness": 40}', what="Ann sends 40 %")
         self.device(ann, "porch", before=before, what="and dims", expect="ann: brightness 40")
         self.send(
             ann, "carol.ent", f"annhome/{PORCH}", '"off"', what="Carol, who holds nothing, cannot", expect="proof.none"
@@ -264,7 +270,7 @@ class Story:
             f"publish@annhome/{SET_POINT}", what="Ann grants Carol the set point, 66 to 74",
         )  # fmt: skip
         before = self.count(ann, "hall")
-        self.send(ann, "carol.ent", f"annhome/{SET_POINT}", '{"hsp": 68}')
+        self.send(ann, "carol.ent", f"annhome/{SET_POINT}", '{"hsp": 68}', what="Carol sends 68 °F")
         self.device(ann, "hall", before=before, what="68 is within her bounds", expect="carol: hsp 68")
         self.send(
             ann, "carol.ent", f"annhome/{SET_POINT}", '{"csp": 80}', what="80 is not", expect="condition.failed"
@@ -278,10 +284,10 @@ class Story:
             "6. The door and the box", "A courier leaves a package; the motion sensor says so. Ann leaves a note."
         )
         before = self.count(ann, "door")
-        self.send(ann, "ann.ent", f"annhome/{PACKAGE}", '{"package": "delivered"}')
+        self.send(ann, "ann.ent", f"annhome/{PACKAGE}", '{"package": "delivered"}', what="a package is delivered")
         self.device(ann, "door", before=before, what="the sensor at the door is triggered", expect="ann: triggered")
         before = self.count(ann, "box")
-        self.send(ann, "ann.ent", f"annhome/{NOTE}", '{"text": "back at six"}')
+        self.send(ann, "ann.ent", f"annhome/{NOTE}", '{"text": "back at six"}', what="Ann writes a note")
         self.device(ann, "box", before=before, what="the note is in the box", expect="ann: note 'back at six'")
 
     def _start_home(self, person: Person, plan: str) -> Process:
@@ -302,6 +308,7 @@ class Story:
         tell.step(
             "7. The neighbour", "Ben has a machine, keys and a home of his own. Both share the chain and the router,",
             "and trust neither. They find each other by names on the chain, first come, first served.",
+            "Whoever pastes their own id where the neighbour's belongs is told so.",
         )  # fmt: skip
         for name in ("benhome", "ben", "hop2", "hop3", "hop4"):
             self.do(ben, "mkentity", "-o", f"{name}.ent", "--no-passphrase", what=f"{name} is made")
@@ -341,7 +348,7 @@ class Story:
         )  # fmt: skip
         for word in ("on", "off"):
             before = self.count(ann, "porch")
-            self.send(ben, "ben.ent", f"benhome/{WALL}", f'"{word}"')
+            self.send(ben, "ben.ent", f"benhome/{WALL}", f'"{word}"', what=f"Ben presses {word}")
             entry = self.device(
                 ann, "porch", before=before, what=f"Ben's switch {word}: Ann's light goes {word}",
                 expect=f"{self._short(ben, 'mirror')}: {word}",
@@ -359,6 +366,7 @@ class Story:
         tell.step(
             "9. No further",
             "What was not granted is refused: another device, one hop more, a wider pattern.",
+            "Anybody may sign anything; what the signer does not hold, it gives to nobody.",
         )
         self.send(
             ben, "ben.ent", f"ann-home/{BEDROOM}", '"on"', what="another light of the same home", expect="proof.none"
@@ -367,7 +375,7 @@ class Story:
             secret = f"{giver}.ent" if giver != "mirror" else str(self._secret_of(ben, "mirror"))
             self.do(
                 ben, "grant", "--from", secret, "--to", receiver, "--indirections", str(hops),
-                f"publish@ann-home/{PORCH}", what=f"{giver} signs a DoT to {receiver}: anybody may sign anything",
+                f"publish@ann-home/{PORCH}", what=f"{giver} signs a DoT to {receiver}",
             )  # fmt: skip
         self.do(ben, "prove", "--subject", "hop3", f"publish@ann-home/{PORCH}", what="three hops further is allowed")
         self.do(
@@ -405,7 +413,10 @@ class Story:
             ben, "listening", "subscribe", "ann-home/s.light/porch/+/signal/+", "--from", "ben.ent", "--json"
         )
         self._wait_until_heard(listening, ann)
-        tell.row("he hears the light", expected="ann-home", seen="ann-home" if listening.ready() else "nothing")
+        heard = listening.ready()
+        tell.line("  ", ui.paint("ben$ ", "faint"), "wave subscribe 'ann-home/s.light/porch/+/signal/+' --from ben.ent")
+        tell.line(f"    heard: {heard.get('payload')}")
+        tell.row("he hears the light", expected="ann-home", seen="ann-home" if heard else "nothing")
         height = self._revoke()
         self.do(
             ben, "verify", "saved.proof", wanted, "--at-least", str(height), what="the saved proof is void",
@@ -424,10 +435,14 @@ class Story:
             ben, "prove", "--subject", "mirror", wanted, what="the controller lost it with Ben", expect="proof.none"
         )
         self.do(ben, "prove", "--subject", "hop3", wanted, what="and so did all further down", expect="proof.none")
-        tell.row("Ben's open subscription ends", expected=1, seen=listening.ended(ENDS_WITHIN))
+        ended = listening.ended(ENDS_WITHIN)
+        tell.line(f"  Ben's open subscription has ended by itself, with status {ended}.")
+        tell.row("Ben's open subscription ends", expected=1, seen=ended)
         drawn = ann.run("graph", "annhome", "--format", "json").result
         edges = {edge["dot"]: edge["state"] for edge in drawn["edges"]} if isinstance(drawn, dict) else {}
         tell.line("  ", ui.paint("ann$ ", "faint"), "wave graph annhome")
+        for line in ann.shown("graph", "annhome"):
+            tell.line(f"    {line}")
         tell.row("the graph has dropped the edge", expected="gone", seen=edges.get(self.shared, "gone"))
         before = self.count(ann, "hall")
         self.send(ann, "carol.ent", f"annhome/{SET_POINT}", '{"hsp": 70}', what="Carol's grant stands")

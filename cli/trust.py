@@ -28,7 +28,7 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
     type=click.IntRange(0, 2**31 - 1),
     metavar="N",
     default=0,
-    show_default="0",
+    show_default=True,
     help="How many further hops the receiver may hand it on.",
 )
 @click.option("--ttl", type=click.IntRange(0, 2**31 - 1), default=None, hidden=True)
@@ -300,8 +300,13 @@ def _preimage(thing: "Dot | Entity | Name", secret: "EntitySecret") -> bytes:
 def _dot(session: Session, text: str) -> "Dot":
     from cli import reference
     from wave.dots.dot import Dot
+    from wave.errors import Malformed
 
-    return Dot.from_object(reference.signed_object(session, text))
+    try:
+        return Dot.from_object(reference.signed_object(session, text))
+    except Malformed as error:
+        hint = error.hint or f"name a DoT's id or its file; 'wave inspect {text}' says what this is"
+        raise Malformed(error.message, hint=hint) from None
 
 
 def _entity(session: Session, secret: "EntitySecret", text: str) -> "Entity":

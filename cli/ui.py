@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO, TypeAlias
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _COLOURS: Final = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "bold": "1", "faint": "2"}
 _SOON: Final = 0.7  # seconds of waiting after which a terminal says so
+_CHAIN_HINT: Final = "if another chain answers than before: is WAVE_CHAIN what it was?"
 _BYTES: Final = 256
 _PLANE: Final = 0x10000
 
@@ -128,6 +130,13 @@ def state(word: str) -> Painted:
     return paint(word, {"valid": "green", "revoked": "red", "expired": "red"}.get(word, "yellow"))
 
 
+def open_streams() -> None:
+    """Give each standard stream that was closed before this program began a place to go, where it is lost."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - it stays open
+
+
 # Talk --------------------------------------------------------------------------------------------------------------
 
 
@@ -162,6 +171,24 @@ def misused(message: str, hint: str, *, as_json: bool) -> None:
 
 def _label(word: str, colour: str, text: str) -> None:
     _write(sys.stderr, ("wave: ", paint(word, colour, sys.stderr), ": ", text))
+
+
+def tell_of_logs() -> None:
+    """Say what the library logs from now on, warnings and worse, like any other warning."""
+    import logging
+
+    class Told(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if sys.stderr.isatty():
+                sys.stderr.write("\r\x1b[K")  # over what is being waited for
+            first, *rest = self.format(record).splitlines()
+            warn(first, _CHAIN_HINT if first.startswith("the chain changed") else "")
+            for line in rest:
+                say(line)
+
+    logger = logging.getLogger("wave")
+    if not logger.handlers:
+        logger.addHandler(Told(logging.WARNING))
 
 
 @contextmanager

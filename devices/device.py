@@ -12,7 +12,7 @@ from wave.bus.peer import Peer
 from wave.bus.reading import Reading, Received
 from wave.bus.values import read_json
 from wave.codec import id_text
-from wave.errors import BadPayload, RouterUnavailable, WaveError
+from wave.errors import BadPayload, RouterUnavailable, StateUnwritable, WaveError
 from wave.limits import LIMITS
 
 S = TypeVar("S")
@@ -114,21 +114,21 @@ class Speaker:
         if what == self._trouble:
             return
         self._trouble = what
-        self._tell(
-            Entry(
-                time=int(self.clock()),
-                device=self.name,
-                who=id_text(self.peer.secret.id),
-                name=self.name,
-                what="trouble",
-                resource="",
-                allowed=False,
-                code=error.code,
-                did=what,
-                decision=error.decision,
-                path=(),
-            )
+        entry = Entry(
+            time=int(self.clock()),
+            device=self.name,
+            who=id_text(self.peer.secret.id),
+            name=self.name,
+            what="trouble",
+            resource="",
+            allowed=False,
+            code=error.code,
+            did=what,
+            decision=error.decision,
+            path=(),
         )
+        with contextlib.suppress(StateUnwritable):
+            self._tell(entry)
 
 
 class Device(Speaker, Generic[S]):
@@ -154,6 +154,7 @@ class Device(Speaker, Generic[S]):
         self.also = also
         self.state = machine.initial(clock())
         self.ready = asyncio.Event()
+        self._turn = asyncio.Lock()
         self._said: dict[str, Any] = {}
         self._waiting = 1 if also is None else 2
         self._denials: tuple[int, int] = (0, 0)
@@ -195,21 +196,23 @@ class Device(Speaker, Generic[S]):
     async def obey(self, received: Received) -> None:
         """Carry out a command whose right has been checked, or say what is wrong with it."""
         message, now = received.message, self.clock()
+        path = tuple(dict.fromkeys(dot.id for one in received.grant.paths for dot in one))
         try:
-            command = Command(self.slot(message), read_json(message.payload), now)
-            state, did = self.machine.handle(self.machine.pass_time(self.state, now), command)
-        except BadPayload as error:
+            async with self._turn:
+                command = Command(self.slot(message), read_json(message.payload), now)
+                state, did = self.machine.handle(self.machine.pass_time(self.state, now), command)
+                await self.note(message, code=OK, did=did, decision=received.decision, path=path)
+                self.state = state
+        except (BadPayload, StateUnwritable) as error:  # what cannot be written down is not done
             error.decision = received.decision
             await self.deny(message, error)
             return
-        self.state = state
-        path = tuple(dict.fromkeys(dot.id for one in received.grant.paths for dot in one))
-        await self.note(message, code=OK, did=did, decision=received.decision, path=path)
         await self.report()
 
     async def deny(self, message: Message, error: WaveError) -> None:
         """Log a refusal and say it on the device's own signal, so that the sender can hear of it."""
-        await super().deny(message, error)
+        with contextlib.suppress(StateUnwritable):
+            await super().deny(message, error)
         second, told = self._denials
         now = int(self.clock())
         told = told + 1 if second == now else 1
@@ -237,6 +240,7 @@ class Device(Speaker, Generic[S]):
 
     async def _report_always(self, period: float) -> None:
         while True:
-            self.state = self.machine.pass_time(self.state, self.clock())
+            async with self._turn:
+                self.state = self.machine.pass_time(self.state, self.clock())
             await self.report(everything=True)
             await asyncio.sleep(period)

@@ -51,8 +51,8 @@ class Machine(ABC, Generic[S]):
 
 
 def write_json(value: Any) -> bytes:
-    """Return a JSON value as a payload."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    """Return a JSON value as a payload, in ASCII: a text may hold half a surrogate pair, which UTF-8 cannot."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 def only(value: Any, *names: str) -> Mapping[str, Any]:

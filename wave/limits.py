@@ -45,7 +45,7 @@ class Limits:
     subscriptions_per_connection: int = 256
     replay_window: int = 65_536  # messages remembered by one receiver until they expire
     replay_window_per_sender: int = 16_384
-    rate_counters: int = 65_536  # pairs of DoT and subject that one guard counts
+    rate_counters: int = 65_536  # DoTs with a rate that one guard counts
     rate_counter_entries: int = 1024  # seconds told apart by one such counter
     proofs_kept: int = 256  # by one peer, for what it does again and again
     decision_log_bytes: int = 4 * 1024 * 1024  # of a device, before its older half is dropped

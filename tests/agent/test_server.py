@@ -28,6 +28,7 @@ from wave.errors import (
     BadRequest,
     BadSetting,
     PortInUse,
+    SecretFileMode,
     StateLocked,
     Unauthorized,
     UnknownName,
@@ -93,6 +94,8 @@ async def test_a_body_that_is_no_call_is_one_clear_problem(agent: AgentClient, s
         ("GET", "/v1/resolve", b"", "application/json"),
         ("POST", "/elsewhere", b"{}", "application/json"),
         ("POST", "/v1/prove", b'{"ask":' * 4000, "application/json"),
+        ("POST", "/v1/facts", b'{"height": 9223372036854775808}', "application/json"),
+        ("POST", "/v1/facts", b'{"height": -2}', "application/json"),
     ]
     async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(settings.socket))) as session:
         for method, path, body, kind in tries:
@@ -114,8 +117,13 @@ async def test_a_body_past_the_bound_is_refused(agent: AgentClient, settings: Se
 
 
 async def test_over_tcp_a_token_is_wanted(settings: Settings) -> None:
-    """Without the token 401; with it an answer; its file is private."""
+    """Without the token 401, whatever bytes stand in its place; with it an answer; its file is private."""
     async with server.serving(settings, port=0) as address:
+        port = int(address.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer \xff\r\n\r\n")
+        assert b" 401 " in await reader.readline()
+        writer.close()
         async with AgentClient(address) as nobody:
             with pytest.raises(Unauthorized):
                 await nobody.call(wire.Status())
@@ -259,3 +267,21 @@ def test_a_bad_request_over_the_wire_names_the_field() -> None:
     """The message says where it is wrong."""
     with pytest.raises(BadRequest, match="name"):
         wire.decode_call("resolve", b'{"name": 3}')
+
+
+def test_an_agent_on_another_machine_is_not_asked() -> None:
+    """Nor is an address with a name and a secret in it, which no error repeats."""
+    for address in ("http://192.0.2.1:80", "http://example.org:80", "http://me:secret@127.0.0.1:80"):
+        with pytest.raises(BadSetting) as caught:
+            BlockingClient(address)
+        assert "secret" not in caught.value.message + caught.value.hint
+
+
+async def test_a_token_that_others_can_read_is_not_used(settings: Settings) -> None:
+    """Somebody else may know it already."""
+    settings.home.mkdir(mode=0o700)
+    settings.token_file.write_text("known\n")
+    settings.token_file.chmod(0o644)
+    with pytest.raises(SecretFileMode):
+        async with server.serving(settings, port=0):
+            pass

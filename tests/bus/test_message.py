@@ -334,6 +334,8 @@ def test_stale_facts_refuse_messages_too(case: Case) -> None:
         (b'{"set_point":70,"set_point":80}', ConditionMissing),
         (b'{"set_point":NaN}', ConditionMissing),
         (b'{"set_point":1e999}', ConditionMissing),
+        (b'{"set_point":1e9999999999999999999999}', ConditionMissing),
+        (b'{"set_point":70,"more":0e-9999999999999999999999}', ConditionMissing),
         (b"[70]", ConditionMissing),
         (b"\xff", ConditionMissing),
         (b"[" * 100_000, ConditionMissing),

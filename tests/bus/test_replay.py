@@ -99,6 +99,33 @@ def test_when_one_rate_is_used_up_none_is_counted(world: World) -> None:
         counter.count(both, NOW + second)
 
 
+def test_handing_a_right_on_does_not_multiply_its_rate(world: World) -> None:
+    """One could make any number of entities and give it to each."""
+    counter = RateCounter()
+    rated = world.grant("home", "alice", "publish@home/a", conditions=(rate("1/10s"),), indirections=1)
+    proofs = [
+        world.verify(
+            world.proof((rated, world.grant("alice", name, "publish@home/a"))),
+            world.request(name, "publish@home/a"),
+        )
+        for name in ("bob", "carol")
+    ]
+    counter.count(proofs[0], NOW)
+    with pytest.raises(RateExceeded):
+        counter.count(proofs[1], NOW)
+
+
+def test_what_everybody_may_do_is_counted_for_each(world: World) -> None:
+    """Else anyone could use it up for all."""
+    counter = RateCounter()
+    rated = world.grant("home", "everybody", "publish@home/a", conditions=(rate("1/10s"),))
+    for name in ("alice", "bob"):
+        one = world.verify(world.proof(rated), world.request(name, "publish@home/a"))
+        counter.count(one, NOW)
+        with pytest.raises(RateExceeded):
+            counter.count(one, NOW)
+
+
 def test_counters_are_bounded_and_the_idle_ones_make_room(world: World) -> None:
     counter = RateCounter(bound=2)
     for number in range(2):

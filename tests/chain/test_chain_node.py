@@ -117,8 +117,9 @@ def test_a_batch_that_does_not_fit_one_block_fills_several(node: EmbeddedNode) -
 
 
 def test_one_bad_transaction_does_not_spoil_its_block(node: EmbeddedNode) -> None:
-    outcomes = node.send([signed(1), signed(7), b"junk", signed(2)])
-    assert [type(outcome) for outcome in outcomes] == [bytes, Rejected, Rejected, bytes]
+    too_large = signed(2, to=b"", data=bytes(49_153), gas=2_000_000)
+    outcomes = node.send([signed(1), signed(7), b"junk", too_large, signed(2)])
+    assert [type(outcome) for outcome in outcomes] == [bytes, Rejected, Rejected, Rejected, bytes]
 
 
 @pytest.mark.parametrize(

@@ -258,6 +258,16 @@ def test_a_parameter_that_is_none_gets_its_number(
 
 
 @pytest.mark.parametrize("method", ["eth_call", "eth_estimateGas"])
+def test_a_call_gets_no_more_gas_than_a_block_holds(
+    node: EmbeddedNode, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Whatever it asks for: one that never ends would hold everybody else up for ever."""
+    monkeypatch.setattr(genesis, "GAS_LIMIT", 200_000)
+    error = error_of(node, method, {"data": "0x5b600056", "gas": hex(2**62)})  # a loop
+    assert (error["code"], error["message"].partition(":")[0]) == (forms.SERVER_ERROR, "Out of gas")
+
+
+@pytest.mark.parametrize("method", ["eth_call", "eth_estimateGas"])
 def test_a_revert_gets_number_three_and_the_words_of_the_contract(node: EmbeddedNode, method: str) -> None:
     node.send([signed(1, claim_call(b"alice", b"t" * 32))])
     again = {"from": ACCOUNT, "to": REGISTRY, "data": _hex(claim_call(b"alice", b"u" * 32))}

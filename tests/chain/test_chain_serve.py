@@ -56,7 +56,9 @@ def test_a_client_publishes_over_a_unix_socket_that_only_its_owner_can_use(node:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8545", "127.0.0.1.evil.example", "", "[::2]:8545"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8545", "127.0.0.1.evil.example", "", "[::2]:8545", "[::1].evil.example"]
+)
 def test_a_host_header_that_names_another_machine_is_refused(node: EmbeddedNode, host: str) -> None:
     with served(node) as url:
         status, answer = _post(url, headers={"Host": host})

@@ -1,5 +1,6 @@
 """The daemons as processes: found by commands of the same home, stopped by signals."""
 
+import json
 import os
 import signal
 import subprocess
@@ -67,6 +68,8 @@ def test_two_homes_share_a_chain(fresh: Shell, tmp_path: Path) -> None:
         identity = fresh.done("mkentity", "-o", "a.ent", "--no-passphrase", WAVE_CHAIN=url).line
         assert other.done("status", "--json", WAVE_CHAIN=url).json["counts"]["entities"] == 1
         assert identity in other.done("inspect", identity, WAVE_CHAIN=url).out
+        secretive = url.replace("//", "//somebody:secret@") + "/?key=secret"
+        assert other.done("status", "--json", WAVE_CHAIN=secretive).json["chain"] == url
 
 
 def test_a_host_of_others_is_refused(fresh: Shell) -> None:
@@ -80,3 +83,19 @@ def test_a_daemon_group_without_a_verb_shows_its_help(fresh: Shell, arguments: t
     ran = fresh(*arguments)
     assert ran.status == 2
     assert "run" in ran.out
+
+
+@pytest.mark.parametrize("arguments", [("agent", "run"), ("chain", "run", "--port", "0")])
+def test_a_daemon_says_in_json_that_it_is_ready(fresh: Shell, arguments: tuple[str, ...]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", START, str(ROOT), *arguments, "--json"],
+        cwd=fresh.directory,
+        env={"PATH": os.environ["PATH"], "WAVE_HOME": str(fresh.home)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    said = json.loads(process.stdout.readline())
+    process.terminate()
+    process.communicate(timeout=20)
+    assert (said["ready"], said["pid"], process.returncode) == (arguments[0], process.pid, 0)

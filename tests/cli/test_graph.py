@@ -107,3 +107,12 @@ def test_an_output_never_goes_over_a_key(wave: Shell, garden: str) -> None:
 def test_a_namespace_in_which_nobody_holds_anything(wave: Shell) -> None:
     assert "nobody holds anything here" in wave.done("graph", "bob").out
     wave.done("graph", "bob", "--format", "svg")
+
+
+def test_a_files_name_that_says_no_format_is_asked_about(wave: Shell) -> None:
+    """Nothing is written into a file whose ending means something else."""
+    ran = wave("graph", "home", "-o", "home.pdf")
+    assert ran.status == 3
+    assert "--format" in ran.err
+    assert "home.pdf" not in wave.files()
+    wave.done("graph", "home", "-o", "home.pdf", "--format", "svg")

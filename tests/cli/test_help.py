@@ -119,3 +119,14 @@ def test_help_loads_click_and_little_else(arguments: list[str]) -> None:
     code = f"import sys; from cli.main import main; main({arguments!r}); print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert set(ran.stdout.splitlines()[-1].split()).isdisjoint(SLOW)
+
+
+def test_an_id_that_begins_with_a_dash_is_an_argument(fresh: Shell) -> None:
+    ran = fresh("inspect", "--json", f"-{'h' * 41}A")
+    assert (ran.status, ran.json["status"]) == (1, 404)
+    assert fresh("inspect", "-hA").status == 2
+
+
+def test_an_id_that_begins_with_a_dash_is_an_options_value(wave: Shell) -> None:
+    ran = wave("revoke", "--from", "home.ent", "--dot", f"-{'h' * 41}A", "--json")
+    assert (ran.status, ran.json["status"]) == (1, 404)

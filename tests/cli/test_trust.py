@@ -351,3 +351,17 @@ def test_who_made_no_commitment_cannot_revoke_and_is_told_who_can(wave: Shell, w
 def test_revoke_wants_one_thing(wave: Shell) -> None:
     assert wave("revoke", "--from", "bob.ent").status == 2
     assert wave("revoke", "--from", "bob.ent", "--dot", "bob.dot", "--name", "x").status == 2
+
+
+def test_a_proof_where_a_dot_is_wanted_says_how_to_look_into_it(wave: Shell) -> None:
+    ran = wave("revoke", "--from", "home.ent", "--dot", "bob.proof")
+    assert ran.status == 3
+    assert "wave inspect bob.proof" in ran.err
+    assert "wave prove -o" in wave("verify", "bob.dot", "publish@home/light/light0").err
+
+
+def test_a_passphrase_file_that_is_not_there_is_not_taken_for_an_entity(wave: Shell) -> None:
+    ran = wave("grant", "--from", "locked.ent", "--passphrase-file", "nope", "--to", "bob", "list@locked/x")
+    assert ran.status == 3
+    assert "first line" in ran.err
+    assert "home.ent" not in ran.err

@@ -142,7 +142,10 @@ def test_an_error_with_json_is_one_problem_document(fresh: Shell, monkeypatch: p
 
 
 def test_a_setting_that_cannot_be_used_is_bad_input(fresh: Shell) -> None:
-    assert fresh("status", WAVE_CHAIN="ftp://x").status == 3
+    ran = fresh("status", WAVE_CHAIN="ftp://somebody:secret@x/key")
+    assert ran.status == 3
+    assert "somebody" not in ran.err
+    assert "secret" not in ran.err
 
 
 def test_a_home_that_cannot_be_written_is_said(fresh: Shell) -> None:
@@ -169,3 +172,29 @@ def test_a_closed_pipe_is_quiet(seeded: Shell) -> None:
 
 def test_the_console_script_is_this_main() -> None:
     assert entry.main.__module__ == "cli.main"
+
+
+@pytest.mark.parametrize(("closed", "status"), [(">&-", 0), ("2>&-", 0), ("<&-", 0), (">&- 2>&-", 0)])
+def test_a_stream_that_was_closed_before_is_no_fault(closed: str, status: int, tmp_path: Path) -> None:
+    """What would be said there is lost, and nothing else."""
+    ran = subprocess.run(
+        f"'{sys.executable}' -m cli.main status {closed}",
+        shell=True,
+        cwd=ROOT,
+        env={**os.environ, "WAVE_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stderr) == (status, "")
+
+
+def test_what_the_library_logs_is_said_like_a_warning(fresh: Shell, tmp_path: Path) -> None:
+    other = Shell(fresh.directory, tmp_path / "other", {})
+    fresh.done("mkentity", "-o", "a.ent", "--no-passphrase")
+    other.done("mkentity", "-o", "b.ent", "--no-passphrase")
+    (fresh.home / "chain").rename(fresh.home / "lost")
+    (other.home / "chain").rename(fresh.home / "chain")
+    ran = fresh.done("status")
+    assert ran.err.startswith("wave: warning: the chain changed")
+    assert "is WAVE_CHAIN what it was?" in ran.err

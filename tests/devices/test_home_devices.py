@@ -9,6 +9,7 @@ import pytest
 
 from devices.controller import cloudy, mirror, occupied
 from devices.light import BRIGHTNESS_SLOT, LightState
+from devices.log import Entry
 from devices.onoff import STATE_SIGNAL, STATE_SLOT
 from devices.thermostat import SETPOINT_SLOT
 from devices.thermostat import STATE_SIGNAL as CLIMATE_SIGNAL
@@ -19,7 +20,7 @@ from wave.bus.reading import Reading, Received
 from wave.codec import id_text
 from wave.dots.proof import Proof
 from wave.dots.request import Request
-from wave.errors import ConditionFailed, NoProof
+from wave.errors import ConditionFailed, NoProof, StateUnwritable
 from wave.namespace.condition import rate, where
 
 LIGHT = "s.light/light0"
@@ -74,6 +75,27 @@ async def test_the_refused_can_hear_that_they_were(lied_to: House) -> None:
         said = json.loads((await soon(reading)).message.payload)
     assert said["code"] == "payload.bad"
     assert said["decision"] == (await lied_to.entry("light0", code="payload.bad")).decision
+
+
+async def test_what_cannot_be_written_down_is_not_done(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its log on a full disk a device changes nothing and says so; with room again it obeys."""
+    light = await house.device("light", "light0")
+    house.town.give("home", "alice", f"publish@home/{SLOT}", "subscribe@home/s.light/*")
+
+    def full(_: Entry) -> None:
+        raise StateUnwritable("no space left on the device")
+
+    async with house.town.peer("alice") as alice:
+        reading = await alice.subscribe(house.home, f"{LIGHT}/i.device/signal/denied")
+        with monkeypatch.context() as disk:
+            disk.setattr(light, "_tell", full)
+            await alice.publish(house.home, SLOT, ON)
+            said = json.loads((await soon(reading)).message.payload)
+        assert said["code"] == "state.unwritable"
+        assert light.state == LightState()
+        await alice.publish(house.home, SLOT, ON)
+        assert (await house.entry("light0")).did == "on"
+        assert light.state == LightState(on=True)
 
 
 async def test_another_device_of_the_same_home_stays_refused(house: House) -> None:

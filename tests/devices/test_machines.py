@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from devices.controller import RULES, cloudy, mirror, occupied
 from devices.light import BRIGHTNESS_SLOT, Light, LightState
-from devices.machine import Command, Machine
+from devices.machine import Command, Machine, write_json
 from devices.motion import PACKAGE_SLOT, TRIGGERED_SIGNAL, MotionSensor, MotionState
 from devices.notifier import BOX_SIGNAL, LONGEST_NOTE, MOST_NOTES, NOTE_SLOT, Notifier
 from devices.onoff import STATE_SIGNAL, STATE_SLOT
@@ -32,6 +32,7 @@ from devices.thermostat import (
     outside,
 )
 from devices.thermostat import STATE_SIGNAL as CLIMATE_SIGNAL
+from wave.bus.values import read_json
 from wave.errors import BadPayload
 
 T = 1_800_000_000.0
@@ -213,3 +214,11 @@ def test_what_makes_no_sense_commands_nothing(value: Any) -> None:
             rule({"switch": value})
     with pytest.raises(BadPayload):
         cloudy({"clouds": value if value is not None else "none"})
+
+
+def test_what_a_machine_says_of_half_a_surrogate_pair_can_be_sent() -> None:
+    """JSON can name one by an escape, UTF-8 cannot hold it: a note with it must not stop the box."""
+    box = Notifier()
+    text = read_json(b'{"text":"\\ud800 \xc3\xa4"}')
+    payload = write_json(box.report(do(box, box.initial(T), NOTE_SLOT, text)))
+    assert read_json(payload)[BOX_SIGNAL]["notes"][0]["text"] == "\ud800 \xe4"

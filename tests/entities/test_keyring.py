@@ -305,6 +305,10 @@ def test_a_keyring_finds_what_was_added(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "ring").stat().st_mode) == 0o700
 
 
+def test_a_name_too_long_for_a_file_is_nobodys(tmp_path: Path) -> None:
+    assert Keyring(tmp_path).find("a" * 300) is None
+
+
 def test_a_secret_file_comes_before_a_public_one(tmp_path: Path) -> None:
     """Whoever holds the secret acts with it."""
     ring = Keyring(tmp_path)

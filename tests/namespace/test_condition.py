@@ -185,6 +185,15 @@ def test_every_second_is_inside_the_whole_week(now: int, zone: str) -> None:
     assert now < end <= now + 25 * 3600
 
 
+@pytest.mark.parametrize("zone", ["localtime", "posixrules", "Factory", "right/UTC", "posix/UTC", "../UTC", "Europe"])
+def test_a_zone_that_differs_from_machine_to_machine_is_none(zone: str) -> None:
+    """Nor is a path; in a DoT that somebody signed all the same it refuses."""
+    with pytest.raises(BadCondition):
+        when(f"mon-sun 00:00-24:00 {zone}")
+    with pytest.raises(ConditionUnknown):
+        check(Condition("time", (zone, 127, 0, 1440)), 0, {})
+
+
 @pytest.mark.parametrize("now", [-1, LIMITS.latest_time])
 def test_a_time_outside_the_calendar_refuses(now: int) -> None:
     """And does not fail."""

@@ -7,6 +7,7 @@ from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
 from wave.agent.wire import Call, FactsSince, decode_reply, encode
+from wave.chain.listen import is_loopback
 from wave.codec import parse_id
 from wave.dots.facts import Facts
 from wave.errors import AgentUnavailable, BadSetting
@@ -31,9 +32,18 @@ class Address:
                 port = url.port
             except ValueError:
                 port = None
-            if url.scheme != "http" or not url.hostname or port is None or url.path not in ("", "/"):
+            if (
+                url.scheme != "http"
+                or not url.hostname
+                or port is None
+                or url.path not in ("", "/")
+                or "@" in url.netloc
+            ):
+                raise BadSetting("that is no agent's address", hint="name a socket's path or http://127.0.0.1:PORT")
+            if not is_loopback(url.hostname):
                 raise BadSetting(
-                    f"{text[:80]!r} is no agent's address", hint="name a socket's path or http://127.0.0.1:PORT"
+                    f"{url.hostname[:60]!r} is another machine, and an agent answers its own alone",
+                    hint="run an agent here: it follows the same chain",
                 )
             self.host, self.port = url.hostname, port
 

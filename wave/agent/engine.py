@@ -196,7 +196,7 @@ class Engine:
         known = self.knowledge
         return wire.StatusReply(
             version=__version__,
-            chain=self.settings.chain,
+            chain=EMBEDDED if self.settings.chain == EMBEDDED else self._chain.client.name,
             chain_id=self._chain.client.chain_id,
             registry=self._chain.client.registry,
             height=facts.height,

@@ -8,7 +8,8 @@ from wave.dots.facts import Facts
 from wave.dots.graph import Graph
 from wave.entities.entity import Entity
 from wave.entities.object import DOT, ENTITY, NAME, SignedObject
-from wave.errors import BadName, NameRevoked, UnknownEntity, UnknownName, WrongKind
+from wave.errors import BadName, NameRevoked, TooLarge, UnknownEntity, UnknownName, WrongKind
+from wave.limits import LIMITS
 from wave.namespace.name import Name
 
 Thing = Entity | Dot | Name
@@ -83,14 +84,17 @@ class Knowledge:
 
     def resolve(self, text: str, facts: Facts, now: int) -> tuple[bytes, Name | None]:
         """Return what an id, an alias or ``label.giver`` means, and the signed name if it is one; :class:`NotFound`."""
-        identity = parse_id(text)
-        if identity is not None:
-            return identity, None
-        label, dot, giver = text.partition(".")
-        if dot:
-            root, _ = self.resolve(giver, facts, now)
-            name = self.signed_name(root, label, facts, now)
-            return name.fields.target, name
+        if len(text) > LIMITS.text_characters:
+            raise TooLarge(f"a name of {len(text)} characters; at most {LIMITS.text_characters} are accepted")
+        *labels, root = text.split(".")
+        target = parse_id(root) or self._alias(root, facts)
+        name: Name | None = None
+        for label in reversed(labels):
+            name = self.signed_name(target, label, facts, now)
+            target = name.fields.target
+        return target, name
+
+    def _alias(self, label: str, facts: Facts) -> bytes:
         if not label:
             raise BadName("an empty name")
         target = facts.aliases.get(label)
@@ -99,4 +103,4 @@ class Knowledge:
                 f"{label[:60]!r} is no alias, no local name and no file",
                 hint="a name is an id, a file (.ent, .pub), a name in WAVE_HOME/keys, an alias, or label.giver",
             )
-        return target, None
+        return target

@@ -32,9 +32,15 @@ class Rights:
 
     @cached_property
     def names(self) -> dict[str, str]:
-        """What entities are called here: by an alias, or by this home's own name for them, which goes first."""
-        names = {id_text(target): label for label, target in sorted(self.facts.aliases.items(), reverse=True)}
-        names.update({id_text(entity.id): name for name, entity in self._keyring})
+        """What entities are called here: by an alias, or by this home's own name for them, which goes first.
+
+        An alias that this home uses for somebody else is not shown: anyone may claim it.
+        """
+        own = {id_text(entity.id): name for name, entity in self._keyring}
+        taken = {*own.values(), "everybody"}
+        aliases = sorted(self.facts.aliases.items(), reverse=True)
+        names = {id_text(target): label for label, target in aliases if label not in taken}
+        names.update(own)
         names[id_text(EVERYBODY)] = "everybody"
         return names
 

@@ -40,7 +40,7 @@ def token(settings: Settings) -> str:
     if not settings.token_file.exists():
         made = secrets.token_urlsafe(_TOKEN_BYTES)
         write_file(settings.token_file, f"{made}\n".encode(), mode=0o600)
-    return read_text(settings.token_file).strip()
+    return read_text(settings.token_file, private=True).strip()
 
 
 def application(engine: Engine, thread: ThreadPoolExecutor, *, demand: str | None = None) -> web.Application:
@@ -74,8 +74,9 @@ def _check_caller(request: web.Request, demand: str) -> None:
     """Raise :class:`Unauthorized` unless the caller shows the token and means this machine (a web page does not)."""
     if not is_local_name(host_name(request.headers.get("Host", ""))):
         raise Unauthorized("the Host header does not name this machine")
-    shown = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if not hmac.compare_digest(shown.encode(), demand.encode()):
+    scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+    right = hmac.compare_digest(shown.encode("utf-8", "surrogateescape"), demand.encode())
+    if scheme != "Bearer" or not right:
         raise Unauthorized(
             "this agent wants a token",
             hint="send the text of agent.token in its WAVE_HOME as 'Authorization: Bearer …'",

@@ -34,7 +34,8 @@ class Settings:
         chain = environment.get("WAVE_CHAIN") or EMBEDDED
         if chain != EMBEDDED and not chain.startswith(("http://", "https://", "unix:")):
             raise BadSetting(
-                f"WAVE_CHAIN is {chain[:80]!r}", hint="set it to 'embedded' or to a URL such as http://127.0.0.1:8545"
+                "WAVE_CHAIN names no chain",  # and may hold a key: it is not repeated
+                hint="set it to 'embedded' or to a URL such as http://127.0.0.1:8545",
             )
         return cls(path, chain, environment.get("WAVE_AGENT") or None, environment.get("WAVE_ENTITY") or None)
 

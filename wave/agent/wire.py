@@ -5,18 +5,19 @@ A call's class names its reply, so that client and engine are typed alike; an er
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import msgspec
 
 from wave import errors
-from wave.codec import id_text, parse_id
+from wave.codec import Time, id_text, parse_id
 from wave.dots.request import Request, Statement
 from wave.errors import BadRequest
 from wave.namespace.pattern import Pattern
 
 R = TypeVar("R")
 M = TypeVar("M", bound="Message")
+Height = Annotated[int, msgspec.Meta(ge=-1, le=2**53)]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -348,8 +349,8 @@ class Verify(Call[VerdictReply], frozen=True, kw_only=True):
     path = "verify"
     proof: bytes
     ask: Ask
-    at: int | None = None
-    at_least: int | None = None
+    at: Time | None = None
+    at_least: Height | None = None
 
 
 class Why(Call[ExplanationReply], frozen=True, kw_only=True):
@@ -390,7 +391,7 @@ class FactsSince(Call[FactsReply], frozen=True, kw_only=True):
     """
 
     path = "facts"
-    height: int = -1
+    height: Height = -1
     block_hash: str = ""
 
 

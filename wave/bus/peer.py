@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -36,6 +37,8 @@ Asking: TypeAlias = Subscribe | Unsubscribe | Publish
 Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[Link]]
 
 _ANSWER: Final = 30.0  # seconds: the router may have to ask a slow chain
+_log = logging.getLogger(__name__)
+
 _BACKOFF_FIRST: Final = 0.1
 _BACKOFF_MOST: Final = 5.0
 _CHALLENGE: Final = "application/wave-challenge"
@@ -215,6 +218,9 @@ class Peer:
                 self._trouble = RouterUnavailable(f"the router at {self._url} closed the connection")
             except WaveError as error:
                 self._trouble = error
+            except Exception:  # noqa: BLE001 - whatever a router sent, the next connection is a new beginning
+                _log.exception("the connection to the router at %s failed", self._url)
+                self._trouble = RouterUnavailable(f"the router at {self._url} sent something that could not be handled")
             if asyncio.get_running_loop().time() - begun > _BACKOFF_MOST:
                 backoff = _BACKOFF_FIRST
             await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - only spreads reconnections

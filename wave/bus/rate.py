@@ -3,6 +3,7 @@
 from collections import deque
 
 from wave.dots.verify import Grant, Rate
+from wave.entities.entity import EVERYBODY
 from wave.errors import ConditionUnknown, RateExceeded, Unavailable
 from wave.limits import LIMITS
 from wave.namespace.condition import Condition
@@ -11,8 +12,10 @@ Key = tuple[bytes, Condition, bytes]
 
 
 class RateCounter:
-    """Uses of each DoT that carries a rate, by each subject, over the seconds that the rate speaks of.
+    """Uses of each DoT that carries a rate, over the seconds that the rate speaks of.
 
+    Whoever hands a right on shares its rate with all who receive it: were subjects counted apart, a receiver could hand
+    it on to any number of entities of its own. What everybody may do is counted for each subject.
     Exact while a counter's uses fall into at most ``LIMITS.rate_counter_entries`` different seconds; past that the
     oldest are counted as if they were younger, which refuses sooner.
     """
@@ -24,8 +27,11 @@ class RateCounter:
 
     def count(self, grant: Grant, now: int) -> None:
         """Count one use of ``grant`` at ``now``, or raise :class:`RateExceeded` and count nothing."""
+        common = {dot.id for path in grant.paths for dot in path if dot.receiver == EVERYBODY} if grant.rates else ()
         subject = grant.request.subject
-        due = [((rate.dot, rate.condition, subject), *_parts(rate)) for rate in grant.rates]
+        due = [
+            ((rate.dot, rate.condition, subject if rate.dot in common else b""), *_parts(rate)) for rate in grant.rates
+        ]
         for key, most, seconds in due:
             uses = self._uses.get(key)
             if uses is not None and _used(uses, now, seconds) >= most:

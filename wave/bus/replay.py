@@ -10,8 +10,10 @@ from wave.limits import LIMITS
 class ReplayWindow:
     """The (sender, nonce) pairs of accepted messages, each until its message expires.
 
-    It forgets nothing early: a full window refuses. No sender may fill more than its share, so that none can shut the
-    others out. What a window of an earlier process knew is covered by ``since``: older messages are refused.
+    It forgets nothing early: a full window refuses. No sender may fill more than its share; a handful of senders
+    together still can, which shuts out whoever comes then, until messages expire. What a window of an earlier process
+    knew is covered by ``since`` (older messages are refused), but for messages that a sender whose clock runs ahead
+    dated later.
     """
 
     def __init__(

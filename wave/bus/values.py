@@ -7,7 +7,7 @@ infinities, numbers exact. What cannot be read has no values, and a condition on
 import json
 import re
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 from wave.errors import BadPayload
@@ -39,7 +39,10 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _decimal(text: str) -> Decimal:
-    number = Decimal(text)
+    try:
+        number = Decimal(text)
+    except InvalidOperation:  # its exponent is beyond what Decimal counts
+        raise ValueError("a number out of all proportion") from None
     if abs(number.adjusted()) > LIMITS.context_values:
         raise ValueError("a number out of all proportion")
     return number

@@ -35,6 +35,7 @@ from wave.errors import (
     WrongChain,
     codes,
 )
+from wave.limits import LIMITS
 from wave.namespace.name import check_label
 
 bound_recursion()
@@ -45,6 +46,7 @@ RECEIPT_WAIT: Final = 60.0  # seconds for a transaction to be mined
 BATCH_CALLS: Final = 200  # transactions in one request
 BATCH_BYTES: Final = 400_000  # raw bytes of transactions in one request; hexadecimal doubles them
 FEES_KEPT: Final = 5.0  # seconds for which the fees asked for are used again
+_HIGHEST: Final = 2**53  # block or log
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,7 +405,10 @@ class ChainClient:
         if log["address"] != self._address:
             raise ChainUnavailable(f"{self.name} answers with events of another contract")
         topics = [bytes(topic) for topic in log["topics"]]
-        return contract.read_event(int(log["blockNumber"]), int(log["logIndex"]), topics, bytes(log["data"]))
+        index = int(log["logIndex"])
+        if not 0 <= index <= _HIGHEST:
+            raise ValueError("a log out of all proportion")
+        return contract.read_event(int(log["blockNumber"]), index, topics, bytes(log["data"]))
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -455,7 +460,10 @@ class _Provider(JSONBaseProvider):
 
 
 def _block(form: Any) -> Block:
-    return Block(int(form["number"]), bytes(form["hash"]), bytes(form["parentHash"]), int(form["timestamp"]))
+    number, time_ = int(form["number"]), int(form["timestamp"])
+    if not (0 <= number <= _HIGHEST and 0 <= time_ <= LIMITS.latest_time):
+        raise ValueError("a block out of all proportion")
+    return Block(number, bytes(form["hash"]), bytes(form["parentHash"]), time_)
 
 
 def _label(label: str) -> bytes:

@@ -87,6 +87,7 @@ def open_database(path: Path, schema: str) -> sqlite3.Connection:
     """Open the SQLite file at ``path`` with ``schema`` in it: autocommit, WAL, every commit flushed to the disk."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))  # its journals get the same mode
         database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
         try:
             database.execute("PRAGMA journal_mode=WAL")

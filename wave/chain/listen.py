@@ -16,9 +16,10 @@ _HIGHEST_PORT = 65_535
 
 
 def host_name(header: str) -> str:
-    """Return the name in a Host header, without port and brackets."""
+    """Return the name in a Host header, without port and brackets; the whole header when something else follows."""
     if header.startswith("["):
-        return header[1:].partition("]")[0]
+        name, _, port = header[1:].partition("]")
+        return name if not port or port.startswith(":") else header
     return header.partition(":")[0].lower()
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Final, Self, cast
 
 import rlp
 from eth.abc import BlockHeaderAPI, SignedTransactionAPI, StateAPI
@@ -22,6 +22,7 @@ from eth.db.backends.base import BaseAtomicDB
 from eth.exceptions import CanonicalHeadNotFound, HeaderNotFound, Revert, TransactionNotFound
 from eth.vm.forks.london.headers import calculate_expected_base_fee_per_gas
 from eth.vm.forks.prague import PragueVM
+from eth.vm.forks.shanghai.constants import MAX_INITCODE_SIZE
 from eth.vm.spoof import SpoofTransaction
 from eth_hash.auto import keccak
 from eth_keys import keys
@@ -37,6 +38,10 @@ from wave.limits import LIMITS
 bound_recursion()
 _log = logging.getLogger(__name__)
 _BLOB_TYPE = 3
+
+
+CALL_GAS: Final = 5_000_000
+"""The most gas that a call or an estimate may use, some two seconds' work: three times what the registry ever needs."""
 
 
 class Rejected(Exception):
@@ -222,13 +227,13 @@ class EmbeddedNode:
     def call(self, call: Call, header: BlockHeaderAPI) -> bytes:
         """Return what the call would return on top of ``header``; Reverted, Rejected."""
         with self._lock, self._trying(header) as state:
-            output, _ = self._try(state, call, call.gas or genesis.GAS_LIMIT)
+            output, _ = self._try(state, call, min(call.gas or CALL_GAS, CALL_GAS))
             return output
 
     def estimate(self, call: Call, header: BlockHeaderAPI) -> int:
         """Return the least gas limit with which the call goes through on top of ``header``; Reverted, Rejected."""
         with self._lock, self._trying(header) as state:
-            ceiling = min(call.gas or genesis.GAS_LIMIT, genesis.GAS_LIMIT)
+            ceiling = min(call.gas or CALL_GAS, CALL_GAS)
             _, enough = self._try(state, call, ceiling)
             low = enough - 1
             while low < enough:  # one round, unless an inner call holds gas back
@@ -375,6 +380,7 @@ class EmbeddedNode:
             raise Rejected(f"invalid chain id for signer: have {transaction.chain_id} want {contract.CHAIN_ID}")
         if transaction.gas > genesis.GAS_LIMIT:
             raise Rejected("exceeds block gas limit")
+        _check_creation(transaction.to, transaction.data)
         if transaction.gas < max(transaction.intrinsic_gas, floor_gas(transaction.data)):
             raise Rejected("intrinsic gas too low")
         return transaction
@@ -401,6 +407,7 @@ class EmbeddedNode:
 
     def _try(self, state: StateAPI, call: Call, gas: int) -> tuple[bytes, int]:
         """Return the call's output and the gas limit it needed, leaving ``state`` as it was."""
+        _check_creation(call.to, call.data)
         floor = floor_gas(call.data)
         unsigned = self._chain.create_unsigned_transaction(
             nonce=state.get_nonce(cast("Any", call.sender)),
@@ -438,3 +445,9 @@ class EmbeddedNode:
         path = [rlp.encode(node) for node in HexaryTrie(self._chain.chaindb.db, cast("Any", root)).get_proof(key)]
         # A node shorter than its hash stands inside its parent, and is no element of the proof.
         return [node for depth, node in enumerate(path) if depth == 0 or len(node) >= 32]
+
+
+def _check_creation(to: bytes, data: bytes) -> None:
+    """Raise Rejected for a contract too large to create (EIP-3860): py-evm fails over one, and its block with it."""
+    if not to and len(data) > MAX_INITCODE_SIZE:
+        raise Rejected(f"max initcode size exceeded: code size {len(data)}, limit {MAX_INITCODE_SIZE}")

@@ -41,7 +41,7 @@ _PROGRESS: Final[tuple[type[Refused] | tuple[type[Refused], ...], ...]] = (
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A ``rate`` condition that whoever guards the action still has to count, per DoT and subject."""
+    """A ``rate`` condition that whoever guards the action still has to count, for all that come by way of the DoT."""
 
     dot: bytes
     condition: Condition

@@ -78,10 +78,15 @@ def _sync_directory(path: Path) -> None:
         os.close(handle)
 
 
-def read_file(path: Path, *, bound: int = LIMITS.request_bytes) -> bytes:
-    """Return a file's bytes, at most ``bound`` of them; :class:`MissingFile`, :class:`TooLarge`."""
+def read_file(path: Path, *, bound: int = LIMITS.request_bytes, private: bool = False) -> bytes:
+    """Return a file's bytes, at most ``bound`` of them; :class:`MissingFile`, :class:`TooLarge`.
+
+    One that is ``private`` has to be its owner's alone: :class:`SecretFileMode`.
+    """
     try:
         with path.open("rb") as file:
+            if private and os.fstat(file.fileno()).st_mode & _OTHERS:
+                raise SecretFileMode(f"others on this machine can read {path}", hint=f"run: chmod 600 {path}")
             data = file.read(bound + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise MissingFile(f"there is no file {path}") from None
@@ -92,10 +97,10 @@ def read_file(path: Path, *, bound: int = LIMITS.request_bytes) -> bytes:
     return data
 
 
-def read_text(path: Path, *, bound: int = LIMITS.request_bytes) -> str:
-    """Return an ASCII file's text; :class:`BadArmour` when it is something else."""
+def read_text(path: Path, *, bound: int = LIMITS.request_bytes, private: bool = False) -> str:
+    """Return an ASCII file's text; :class:`BadArmour` when it is something else, or as :func:`read_file`."""
     try:
-        return read_file(path, bound=bound).decode("ascii")
+        return read_file(path, bound=bound, private=private).decode("ascii")
     except UnicodeDecodeError:
         raise BadArmour(f"{path} is not a file that WAVE wrote") from None
 
@@ -118,11 +123,9 @@ def read_secret(path: Path, ask: Callable[[], str]) -> EntitySecret:
     Raises :class:`MissingFile`, :class:`SecretFileMode`, :class:`SecretFileCorrupt`, :class:`BadPassphrase`.
     """
     try:
-        data = read_text(path)
+        data = read_text(path, private=True)
     except BadArmour as error:
         raise SecretFileCorrupt(error.message) from None
-    if path.stat().st_mode & _OTHERS:
-        raise SecretFileMode(f"others on this machine can read {path}", hint=f"run: chmod 600 {path}")
     return secret.from_text(data, ask)
 
 
@@ -170,15 +173,16 @@ class Keyring:
         """Return the file of a local name, the secret one if both are there."""
         for suffix in (SECRET_SUFFIX, PUBLIC_SUFFIX) if _is_stem(name) else ():
             path = self.directory / f"{name}{suffix}"
-            if path.is_file():
-                return path
+            with contextlib.suppress(OSError):  # a name too long for a file is no file's
+                if path.is_file():
+                    return path
         return None
 
     def __iter__(self) -> Iterator[tuple[str, Entity]]:
         """Yield every local name with its entity, in the order of the names; files that cannot be read are left out."""
         if self.directory.is_dir():
             for path in sorted(self.directory.iterdir()):
-                if path.suffix in (SECRET_SUFFIX, PUBLIC_SUFFIX):
+                if path.suffix in (SECRET_SUFFIX, PUBLIC_SUFFIX) and path.is_file():
                     try:
                         entity = read_entity(path)
                     except WaveError:  # one damaged file takes no other entity's name away

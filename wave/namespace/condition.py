@@ -33,7 +33,10 @@ _DECIMAL = re.compile(r"(?!-0$)-?(0|[1-9][0-9]{0,14})(\.[0-9]{0,8}[1-9])?")
 _COUNT = re.compile(r"[1-9][0-9]{0,9}")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _WINDOW = re.compile(r"([a-z]{3})(?:-([a-z]{3}))? ([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2})")
-_ZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,2}")
+# Not what a machine calls its own time, nor clocks that count leap seconds: another machine would read another time.
+_ZONE = re.compile(
+    r"(?!(?:localtime|posixrules|Factory)$|(?:right|posix)/)[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,2}"
+)
 
 
 class Condition(Record, frozen=True):
