@@ -19,7 +19,7 @@ FORMATS: Final = ("tree", "json", "dot", "svg")
 @verb
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Default: tree, or what FILE's name ends in.")
 @click.option("-o", "--output", type=FILE, metavar="FILE", help="Write to FILE instead of stdout, over what is there.")
-@click.option("--all", "dead_too", is_flag=True, help="Also what is revoked, expired or reached by nobody, marked so.")
+@click.option("--all", "dead_too", is_flag=True, help="Also what is revoked, expired or gives nothing, marked so.")
 @click.argument("namespace", type=ENTITY)
 def graph(session: Session, form: str | None, output: str | None, dead_too: bool, namespace: str) -> None:
     """Draw who holds what in NAMESPACE now, and from whom."""
@@ -55,7 +55,7 @@ def graph(session: Session, form: str | None, output: str | None, dead_too: bool
 
 def _say_left_out(count: int) -> None:
     if count:
-        ui.say(f"{count} more {'is' if count == 1 else 'are'} revoked, expired or reached by nobody; see --all")
+        ui.say(f"{count} more {'is' if count == 1 else 'are'} revoked, expired or of no effect; see --all")
 
 
 def _text(form: str, plan: "Plan", reply: "GraphReply", now: int) -> str:
@@ -88,13 +88,13 @@ def _form_of(output: str | None) -> str:
 
 
 def living(reply: "GraphReply") -> "GraphReply":
-    """Return the part of a graph that counts now: valid DoTs between entities that live, reached from the namespace."""
+    """Return the part of a graph that counts now: valid DoTs, from givers who hold some of it, to the living."""
     from wave.agent.wire import GraphReply
 
     dead = {node.id for node in reply.nodes if node.state not in ("valid", "unknown")}
     given: dict[str, list[Edge]] = {}
     for edge in reply.edges:
-        if edge.state == "valid" and not dead & {edge.giver, edge.receiver}:
+        if edge.state == "valid" and edge.effective is not False and not dead & {edge.giver, edge.receiver}:
             given.setdefault(edge.giver, []).append(edge)
     reached, ahead = {reply.namespace}, [reply.namespace] if reply.namespace not in dead else []
     while ahead:
@@ -194,6 +194,8 @@ def time_text(edge: "Edge") -> str:
     day = instant_text(edge.expires).removesuffix(":00Z").replace("T", " ")[:16]
     if edge.state == "expired":
         return f"expired {day}"
+    if edge.state == "valid" and edge.effective is False:
+        return "gives nothing: its giver does not hold it"
     hops = "" if not edge.indirections else f", {edge.indirections} hop{'' if edge.indirections == 1 else 's'}"
     return ("" if edge.state == "valid" else f"{edge.state}, ") + f"until {day}{hops}"
 

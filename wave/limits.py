@@ -32,6 +32,7 @@ class Limits:
     latest_time: int = 253_402_300_799  # 9999-12-31T23:59:59Z
     max_staleness: int = 120  # seconds by which facts may lag behind the clock
     clock_skew: int = 60  # seconds by which a block or a message may run ahead of the clock
+    graph_givers: int = 512  # givers of a graph whose own rights are looked at
     search_edges: int = 2_000_000  # DoTs that one search may look at
     signature_cache: int = 65_536  # good signatures remembered, by object id
     verdict_cache: int = 4_096

@@ -206,6 +206,22 @@ def test_the_graph_shows_who_holds_what_from_whom(house: House) -> None:
     assert {node.id for node in graph.nodes} == {id_text(one.id) for one in (house.owner, house.guest, house.stranger)}
 
 
+def test_the_graph_knows_which_delegations_give_nothing(house: House) -> None:
+    """Anybody may sign anything; what its giver does not hold, or may not hand on, has no effect."""
+    held = house.dot(house.owner, house.guest, hops=1)
+    part = house.dot(house.guest, house.stranger, where="*")
+    other = house.dot(house.guest, house.stranger, where="door/front")
+    onward = house.dot(house.stranger, house.guest, where="light/hall")
+    house.publish(held, part, other, onward)
+    graph = house.engine.call(wire.Graph(namespace=id_text(house.owner.id)))
+    assert {edge.dot: edge.effective for edge in graph.edges} == {
+        id_text(held.id): True,
+        id_text(part.id): True,
+        id_text(other.id): False,
+        id_text(onward.id): False,
+    }
+
+
 def test_who_and_what_answer_from_both_ends(house: House) -> None:
     """Who may do a thing, and what one may do."""
     house.publish(house.dot(house.owner, house.guest, hops=2), house.dot(house.guest, house.stranger, where="light/+"))

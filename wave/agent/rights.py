@@ -8,16 +8,19 @@ from wave.agent.knowledge import Knowledge
 from wave.agent.views import edge, holding_view, path_ids, state_of
 from wave.codec import id_text
 from wave.dots import rules, search
+from wave.dots.dot import Dot
 from wave.dots.explain import explain
 from wave.dots.explanation import Explanation
 from wave.dots.facts import Facts
-from wave.dots.holdings import holdings
+from wave.dots.holdings import Effective, holdings
 from wave.dots.proof import Proof
 from wave.dots.request import Request, Statement
 from wave.entities.entity import EVERYBODY
 from wave.entities.keyring import Keyring
 from wave.errors import Refused, SearchExhausted
 from wave.limits import LIMITS
+from wave.namespace.grant import Right
+from wave.namespace.pattern import intersect
 
 
 class Rights:
@@ -97,14 +100,35 @@ class Rights:
         known, facts = self._knowledge, self.facts
         dots = sorted(known.graph.dots(namespace), key=lambda dot: (dot.created, dot.id))
         people = dict.fromkeys([namespace, *(end for dot in dots for end in (dot.giver, dot.receiver))])
+        gives = self._effective(dots, namespace)
         states = {one: state_of(facts.entities[one], facts, self.now) for one in people if one in facts.entities}
         return wire.GraphReply(
             namespace=id_text(namespace),
             nodes=tuple(
                 wire.Node(id=id_text(one), name=self.name(one), state=states.get(one, "unknown")) for one in people
             ),
-            edges=tuple(edge(dot, facts, self.now, known.heights.get(dot.id)) for dot in dots),
+            edges=tuple(
+                edge(dot, facts, self.now, known.heights.get(dot.id), effective=gives.get(dot)) for dot in dots
+            ),
         )
+
+    def _effective(self, dots: list[Dot], namespace: bytes) -> dict[Dot, bool]:
+        """Tell of each DoT whether its giver holds some of it with a hop to spare; of none in too large a graph."""
+        givers = dict.fromkeys(dot.giver for dot in dots)
+        if len(givers) > LIMITS.graph_givers:
+            return {}
+        held = {
+            giver: [
+                right
+                for right in holdings(self._knowledge.graph, giver, self.facts, self.now).rights
+                if right.namespace == namespace and right.hops_left > 0
+            ]
+            for giver in givers
+        }
+        return {
+            dot: dot.giver == namespace or any(_part_of(own, given) for own in held[dot.giver] for given in dot.grants)
+            for dot in dots
+        }
 
     def who(self, statement: Statement, namespace: bytes) -> wire.WhoReply:
         """Say who may do a thing; :class:`SearchExhausted`."""
@@ -125,3 +149,12 @@ class Rights:
         """Say what an entity may do."""
         found = holdings(self._knowledge.graph, subject, self.facts, self.now)
         return wire.WhatReply(holdings=tuple(holding_view(right) for right in found.rights), complete=found.complete)
+
+
+def _part_of(own: Effective, given: Right) -> bool:
+    """Tell whether some of what is given is held."""
+    return (
+        own.permission_set == given.permission_set
+        and own.permission in given.permissions
+        and bool(intersect(own.pattern, given.pattern))
+    )

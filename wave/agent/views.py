@@ -33,7 +33,7 @@ def grant_view(right: Right) -> GrantView:
     )
 
 
-def edge(dot: Dot, facts: Facts, now: int, height: int | None) -> Edge:
+def edge(dot: Dot, facts: Facts, now: int, height: int | None, *, effective: bool | None) -> Edge:
     """Return a DoT as an edge of its namespace's graph."""
     return Edge(
         dot=id_text(dot.id),
@@ -46,6 +46,7 @@ def edge(dot: Dot, facts: Facts, now: int, height: int | None) -> Edge:
         state=state_of(dot, facts, now),
         height=height,
         comment=dot.comment,
+        effective=effective,
     )
 
 

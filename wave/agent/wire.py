@@ -207,7 +207,10 @@ class GrantView(Message, frozen=True, kw_only=True):
 
 
 class Edge(Message, frozen=True, kw_only=True):
-    """A DoT in a namespace's graph."""
+    """A DoT in a namespace's graph.
+
+    ``effective`` says whether the giver holds anything of it to give; None where that was not looked at.
+    """
 
     dot: str
     giver: str
@@ -219,6 +222,7 @@ class Edge(Message, frozen=True, kw_only=True):
     state: str  # valid, expired, not yet valid, revoked
     height: int | None
     comment: str
+    effective: bool | None
 
 
 class Node(Message, frozen=True, kw_only=True):
