@@ -151,11 +151,16 @@ def record_of(identity: bytes, records: Mapping[bytes, Entity], facts: Facts) ->
     """Return an entity's record from the proof or the facts; :class:`MissingEntity` when neither has it."""
     entity = records.get(identity) or facts.entities.get(identity)
     if entity is None:
-        raise MissingEntity(
-            f"the record of entity {short(identity)} is neither in the proof nor in the registry",
-            hint="publish it, or build the proof where it is known",
-        )
+        raise missing_record(identity)
     return entity
+
+
+def missing_record(identity: bytes) -> MissingEntity:
+    """Return the refusal for an entity whose record is nowhere."""
+    return MissingEntity(
+        f"the record of entity {short(identity)} is neither in the proof nor in the registry",
+        hint="publish it, or build the proof where it is known",
+    )
 
 
 def facts_fresh(facts: Facts, now: int, max_staleness: int, at_least: int | None) -> None:

@@ -145,7 +145,9 @@ class _Case:
         """Return a living entity's record, each looked at once (rule 5)."""
         entity = self._alive.get(identity)
         if entity is None:
-            entity = rules.record_of(identity, self._records, self._facts)
+            entity = self._records.get(identity) or self._facts.entities.get(identity)
+            if entity is None:
+                raise rules.missing_record(identity)
             rules.entity_alive(entity, self._facts, self._now)
             self._alive[identity] = entity
         return entity

@@ -19,6 +19,8 @@ from nacl.exceptions import CryptoError
 
 from wave.errors import BadPassphrase, BadSignature, SecretFileCorrupt
 
+_OPEN = lib.crypto_sign_open
+_NOWHERE = ffi.NULL
 SEED_BYTES = 32
 _KIBIBYTE = 1024
 PUBLIC_BYTES = 32
@@ -52,7 +54,7 @@ def verify(public: bytes, message: bytes, signature: bytes) -> None:
         raise BadSignature("the signature does not verify")
     signed = signature + message
     # PyNaCl's public wrapper of this call also copies the message out; libsodium takes NULL for "nowhere" (ADR 3).
-    if lib.crypto_sign_open(ffi.NULL, ffi.NULL, signed, len(signed), public) != 0:
+    if _OPEN(_NOWHERE, _NOWHERE, signed, len(signed), public) != 0:
         raise BadSignature("the signature does not verify")
 
 
