@@ -4,11 +4,12 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Callable, Iterator
-from importlib import import_module
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 
-from bench.figure import Figure
+from bench.figure import Figure, send_figures
 
 _NOT_BENCHES = {"__init__", "__main__", "figure"}
 
@@ -26,8 +27,7 @@ def main(arguments: list[str]) -> int:
         parser.error(f"there is nothing to measure called {', '.join(unknown)}; there is {', '.join(names)}")
     found: list[tuple[str, Figure]] = []
     for name in chosen.names or names:
-        measure: Callable[[], Iterator[Figure]] = import_module(f"bench.{name}").figures
-        for figure in measure():
+        for figure in _measured(name):
             found.append((name, figure))
             if not chosen.json:
                 print(_line(name, figure), flush=True)
@@ -37,6 +37,21 @@ def main(arguments: list[str]) -> int:
     if missed:
         print(f"missed: {'; '.join(missed)}", file=sys.stderr)
     return 1 if missed and chosen.check else 0
+
+
+def _measured(name: str) -> Iterator[Figure]:
+    """Yield the figures of one bench, measured in a process of its own: what others left in memory slows none down."""
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=send_figures, args=(name, sender))
+    process.start()
+    sender.close()
+    with suppress(EOFError):
+        while True:
+            yield receiver.recv()
+    process.join()
+    if process.exitcode:
+        sys.exit(f"bench.{name} failed")
 
 
 def _line(name: str, figure: Figure) -> str:

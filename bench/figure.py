@@ -2,10 +2,14 @@
 
 import gc
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 Action = Callable[[], object]
 
@@ -63,3 +67,11 @@ def ratio(action: Action, other: Action, *, blocks: int = 41, block: int = 50) -
     seconds(action, block)
     seconds(other, block)
     return median(seconds(action, block) / seconds(other, block) for _ in range(blocks))
+
+
+def send_figures(name: str, sender: "Connection[Figure, None]") -> None:
+    """Send each figure of the bench ``name`` as it is measured."""
+    figures: Callable[[], Iterator[Figure]] = import_module(f"bench.{name}").figures
+    for figure in figures():
+        sender.send(figure)
+    sender.close()
