@@ -120,13 +120,34 @@ def test_of_two_dots_between_the_same_people_the_one_that_reaches_is_taken(world
     assert path_of(world, Graph([first, wide, second]), "bob") == (wide, second)
 
 
-def test_the_searches_do_not_meet_where_too_few_hops_are_left(world: World) -> None:
-    """Alice may hand on once, and bob is two DoTs away from her; her other DoTs make the search go backwards first."""
+def test_a_way_on_which_too_few_hops_are_left_is_not_taken(world: World) -> None:
+    """Alice may hand on once, and bob is two DoTs away from her."""
     first = world.grant("home", "alice", ASKED, indirections=1)
     others = [world.grant("alice", f"other{number}", ASKED, indirections=1) for number in range(3)]
     onward = world.chain("alice carol bob", ASKED, indirections=1)
     with pytest.raises(NoProof):
         path_of(world, Graph([first, *others, *onward]), "bob")
+
+
+def test_what_only_the_last_may_hold_does_not_look_like_a_short_cut(world: World) -> None:
+    """Everybody on the way also has a DoT of their own from the namespace, to keep or for something else."""
+    way = world.chain("home alice bob carol dave", ASKED)
+    own = [world.grant("home", name, "publish@home/own") for name in PEOPLE[1:]]
+    other = [world.grant("home", name, "query@home/*", indirections=5) for name in PEOPLE[1:]]
+    assert path_of(world, Graph([*own, *way]), "dave") == way
+    assert path_of(world, Graph([*other, *way]), "dave") == way
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_dot_that_comes_late_brings_all_behind_it_nearer(world: World, order: int) -> None:
+    way = world.chain("home alice bob carol dave", ASKED)
+    graph = Graph(way[::order])
+    assert path_of(world, graph, "dave") == way
+    late = world.grant("home", "carol", ASKED, indirections=1)
+    graph.add(late)
+    assert path_of(world, graph, "dave") == (late, way[-1])
+    graph.discard(late)
+    assert path_of(world, graph, "dave") == way
 
 
 def test_everybody_is_a_last_receiver_for_whoever_asks_known_or_not(world: World) -> None:

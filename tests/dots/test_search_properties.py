@@ -173,10 +173,16 @@ def shortest(world: World, request: Request, *, doubts: bool) -> int | None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(WORLDS, st.sampled_from(STATEMENTS))
-def test_a_path_is_found_exactly_when_there_is_one_and_is_a_shortest(world: World, statement: Statement) -> None:
+@given(WORLDS, WORLDS, st.sampled_from(STATEMENTS))
+def test_a_path_is_found_exactly_when_there_is_one_and_is_a_shortest(
+    world: World, gone: World, statement: Statement
+) -> None:
+    """The graph held other DoTs before, and forgot them."""
     request = Request(world.subject, NAMESPACE.id, (statement,), world.context)
-    graph = Graph(world.dots)
+    graph = Graph([*gone.dots, *world.dots])
+    for dot in gone.dots:
+        if dot not in world.dots:
+            graph.discard(dot)
     length, doubts = shortest(world, request, doubts=False), False
     if length is None:
         length, doubts = shortest(world, request, doubts=True), True

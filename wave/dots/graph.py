@@ -1,5 +1,6 @@
 """The graph of DoTs that searches go through, and what every search asks of it: who lives, and how far it may look."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 from wave.dots import rules
@@ -11,12 +12,16 @@ from wave.limits import LIMITS
 
 
 class Vertex:
-    """An entity in one namespace, and the DoTs between it and its neighbours in the order in which they came."""
+    """An entity in one namespace, and the DoTs between it and its neighbours in the order in which they came.
 
-    __slots__ = ("given", "id", "received")
+    ``depth``: no fewer DoTs than so many lead here from the namespace that may all be handed on, whatever they give.
+    """
 
-    def __init__(self, identity: bytes) -> None:
+    __slots__ = ("depth", "given", "id", "received")
+
+    def __init__(self, identity: bytes, depth: int = LIMITS.dots_per_path) -> None:
         self.id = identity
+        self.depth = depth
         self.given: dict[Vertex, tuple[Dot, ...]] = {}  # by receiver
         self.received: dict[Vertex, tuple[Dot, ...]] = {}  # by giver
 
@@ -39,16 +44,18 @@ class Graph:
             self._dots[dot] = dot
             giver, receiver = self._grown(dot.namespace, dot.giver), self._grown(dot.namespace, dot.receiver)
             giver.given[receiver] = receiver.received[giver] = (*giver.given.get(receiver, ()), dot)
+            if dot.indirections and receiver.depth > giver.depth + 1:
+                _draw_near(receiver, giver.depth + 1)
 
     def _grown(self, namespace: bytes, identity: bytes) -> Vertex:
         vertices = self._vertices.setdefault(namespace, {})
         vertex = vertices.get(identity)
         if vertex is None:
-            vertex = vertices[identity] = Vertex(identity)
+            vertex = vertices[identity] = _vertex(namespace, identity)
         return vertex
 
     def discard(self, dot: Dot) -> None:
-        """Forget a DoT; one that is not there changes nothing."""
+        """Forget a DoT; one that is not there changes nothing. Depths stay, and may be lower than they need be."""
         known = self._dots.pop(dot, None)
         if known is not None:
             vertices = self._vertices[dot.namespace]
@@ -84,7 +91,24 @@ class Graph:
 
     def vertex(self, namespace: bytes, identity: bytes) -> Vertex:
         """Return an entity with the DoTs about ``namespace`` around it, none when it has none. For this module."""
-        return self._vertices.get(namespace, {}).get(identity) or Vertex(identity)
+        return self._vertices.get(namespace, {}).get(identity) or _vertex(namespace, identity)
+
+
+def _vertex(namespace: bytes, identity: bytes) -> Vertex:
+    return Vertex(identity, 0) if identity == namespace else Vertex(identity)
+
+
+def _draw_near(vertex: Vertex, depth: int) -> None:
+    """Lower a vertex's depth, and that of all whom it brings nearer."""
+    vertex.depth = depth
+    nearer = deque([vertex])
+    while nearer:
+        vertex = nearer.popleft()
+        depth = vertex.depth + 1
+        for receiver, dots in vertex.given.items():
+            if receiver.depth > depth and any(dot.indirections for dot in dots):
+                receiver.depth = depth
+                nearer.append(receiver)
 
 
 class Budget:

@@ -2,8 +2,8 @@
 
 The hop rule of the verdict says that the DoT at place ``i`` of ``n`` has at least ``n - 1 - i`` indirections. So, seen
 from the subject, how a place is reached does not matter, only after how few DoTs: a breadth-first search backwards
-visits every entity once. Seen from the namespace, both the DoTs so far and the hops still allowed (the *slack*) matter:
-a longer way counts again when it leaves more slack. :func:`find_path` runs both at once and lets them meet.
+visits every entity once, and :func:`find_path` goes that way. Seen from the namespace, both the DoTs so far and the
+hops still allowed (the *slack*) matter: :func:`holders`, which asks for everybody, has to go that one.
 """
 
 from typing import Final, NamedTuple, TypeAlias
@@ -88,13 +88,10 @@ def holders(graph: Graph, statement: Statement, namespace: bytes, facts: Facts, 
     if not sieve.alive(namespace):
         return {}
     start = graph.vertex(namespace, namespace)
-    search = _Search(sieve, start)
-    while search.ahead:
-        search.forward()
-    del search.reached[start]
+    reached = _spread(sieve, start)
+    del reached[start]
     return {
-        vertex.id: Holding(0 if vertex.id == EVERYBODY else way[0], _walked(way))
-        for vertex, way in search.reached.items()
+        vertex.id: Holding(0 if vertex.id == EVERYBODY else way[0], _walked(way)) for vertex, way in reached.items()
     }
 
 
@@ -159,90 +156,31 @@ class _Sieve(Living):
 _Way: TypeAlias = "tuple[int, Dot | None, _Way | None]"
 
 
-class _Search:
-    """A search from both ends, each a level (one DoT more) at a time. Without ``ends`` it goes forward alone.
+def _spread(sieve: _Sieve, start: Vertex) -> dict[Vertex, _Way]:
+    """Return everybody that the statement reaches from ``start``, each with the way that has the most slack.
 
-    A level is done whole before the next, and nothing shorter is left to find when it begins. So the first entity at
-    which both searches meet lies on a shortest path, and a way that cannot reach beyond the levels done backwards
-    (its slack says so) need not be followed.
+    Level by level, a level being one DoT more; a longer way counts again when it leaves more slack.
     """
-
-    __slots__ = ("_after", "_levels", "_sieve", "_towards", "ahead", "behind", "reached")
-
-    def __init__(self, sieve: _Sieve, start: Vertex, *ends: Vertex) -> None:
-        self._sieve = sieve
-        way: _Way = (LIMITS.dots_per_path, None, None)
-        self.reached = {start: way}  # the way with the most slack so far
-        self.ahead = {start: way}  # those found in the last level
-        self.behind = list(ends)
-        self._after = dict.fromkeys(ends, 0)  # how few DoTs lead on to an end
-        self._towards: dict[Vertex, tuple[Dot, Vertex]] = {}  # the first of them
-        self._levels = 0 if ends else -1  # done backwards
-
-    def meet(self) -> Path | None:
-        """Return a shortest path from the namespace to one of the ends, or None, by whichever step is the cheaper."""
-        while self.ahead and self.behind:
-            forward = sum([len(vertex.given) for vertex in self.ahead])
-            backward = sum([len(vertex.received) for vertex in self.behind])
-            meeting = self.forward() if forward <= backward else self.backward()
-            if meeting is not None:
-                return self._joined(meeting)
-        return None
-
-    def forward(self) -> Vertex | None:
-        """Go one DoT further from the namespace; return where that meets the search backwards."""
-        sieve, after, reached, beyond = self._sieve, self._after, self.reached, self._levels + 1
-        frontier, self.ahead = self.ahead, {}
+    way: _Way = (LIMITS.dots_per_path, None, None)
+    reached = {start: way}
+    ahead = reached.copy()
+    while ahead:
+        frontier, ahead = ahead, {}
         for vertex, way in frontier.items():
             slack = way[0]
-            if slack < beyond or vertex in after:
-                continue
             sieve.budget.spend(len(vertex.given))
             for receiver, dots in vertex.given.items():
                 known = reached.get(receiver)
                 better = 0 if known is None else known[0] + 1
                 if slack <= better:
                     continue
-                least = max(better, after.get(receiver, beyond))  # slack that is of use there
-                if slack <= least:
+                dot = sieve.widest(dots, better)
+                if dot is None or not sieve.alive(receiver.id):
                     continue
-                dot = sieve.widest(dots, least)
-                if dot is None or not (receiver in after or sieve.alive(receiver.id)):
-                    continue
-                onward = (min(slack - 1, dot.indirections), dot, way)
-                reached[receiver] = onward
-                if receiver in after:
-                    return receiver
+                reached[receiver] = onward = (min(slack - 1, dot.indirections), dot, way)
                 if receiver.given:
-                    self.ahead[receiver] = onward
-        return None
-
-    def backward(self) -> Vertex | None:
-        """Go one DoT further from the ends; return where that meets the search forward."""
-        sieve, after, reached, done = self._sieve, self._after, self.reached, self._levels
-        frontier, self.behind = self.behind, []
-        for vertex in frontier:
-            sieve.budget.spend(len(vertex.received))
-            for giver in [one for one in vertex.received if one not in after]:
-                dot = sieve.widest(vertex.received[giver], done)
-                if dot is None or not sieve.alive(giver.id):
-                    continue
-                after[giver] = done + 1
-                self._towards[giver] = dot, vertex
-                known = reached.get(giver)
-                if known is not None and known[0] > done:
-                    return giver
-                if giver.received:
-                    self.behind.append(giver)
-        self._levels = done + 1
-        return None
-
-    def _joined(self, meeting: Vertex) -> Path:
-        path = list(_walked(self.reached[meeting]))
-        while self._after[meeting]:
-            dot, meeting = self._towards[meeting]
-            path.append(dot)
-        return tuple(path)
+                    ahead[receiver] = onward
+    return reached
 
 
 def _walked(way: _Way) -> Path:
@@ -255,6 +193,54 @@ def _walked(way: _Way) -> Path:
     return tuple(path[::-1])
 
 
+# A step backwards that is worth a look: who gives, the DoTs it gives, to whom, and how few DoTs lead on from there.
+_Step: TypeAlias = tuple[Vertex, Path, Vertex, int]
+
+
+def _shortest(sieve: _Sieve, start: Vertex, ends: list[Vertex]) -> Path | None:
+    """Return a shortest path from the namespace ``start`` to one of ``ends``, or None: A* backwards from the ends.
+
+    Seen from there how a place is reached does not matter, only after how few DoTs (:func:`find_path` says why), so
+    each entity is visited once. The graph's ``depth`` is the estimate of the rest: never too high, and no DoT lowers
+    it by more than one, so the first usable step to an entity is on a shortest way (Hart, Nilsson and Raphael 1968).
+    DoTs are looked at when their step's turn comes, and of two steps with the same promise the later found, which is
+    further on, goes first: where the estimate is right, a path of n DoTs takes n steps.
+    """
+    onward: dict[Vertex, tuple[Dot, Vertex] | None] = dict.fromkeys(ends)
+    steps: list[list[_Step]] = [[] for _ in range(LIMITS.dots_per_path + 1)]  # by the length of the path they promise
+
+    def approach(vertex: Vertex, after: int) -> None:
+        sieve.budget.spend(len(vertex.received))
+        for giver, dots in reversed(vertex.received.items()):  # of several, the oldest is taken first
+            promised = after + 1 + giver.depth
+            if promised <= LIMITS.dots_per_path and giver not in onward:
+                steps[promised].append((giver, dots, vertex, after))
+
+    for end in ends:
+        approach(end, 0)
+    for waiting in steps:
+        while waiting:
+            giver, dots, receiver, after = waiting.pop()
+            if giver in onward:
+                continue
+            dot = sieve.widest(dots, after)
+            if dot is None or not sieve.alive(giver.id):
+                continue
+            onward[giver] = dot, receiver
+            if giver is start:
+                return _followed(onward, start)
+            approach(giver, after + 1)
+    return None
+
+
+def _followed(onward: dict[Vertex, tuple[Dot, Vertex] | None], vertex: Vertex) -> Path:
+    path: list[Dot] = []
+    while (step := onward[vertex]) is not None:
+        dot, vertex = step
+        path.append(dot)
+    return tuple(path)
+
+
 def _path(graph: Graph, sieve: _Sieve, subject: bytes, namespace: bytes) -> Path:
     """Return the shortest path that ``sieve`` lets through, letting doubts pass when there is none without."""
     sieve.check(namespace)
@@ -262,10 +248,10 @@ def _path(graph: Graph, sieve: _Sieve, subject: bytes, namespace: bytes) -> Path
         return ()
     start = graph.vertex(namespace, namespace)
     ends = [graph.vertex(namespace, end) for end in (subject, EVERYBODY) if sieve.alive(end)]
-    path = _Search(sieve, start, *ends).meet()
+    path = _shortest(sieve, start, ends)
     if path is None and sieve.doubted:
         sieve.doubts_pass = True
-        path = _Search(sieve, start, *ends).meet()
+        path = _shortest(sieve, start, ends)
     if path is None:
         sieve.check(subject)
         raise NoProof(
