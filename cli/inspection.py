@@ -163,7 +163,7 @@ class _Known:
     def faults(self, thing: Thing) -> list[WaveError]:
         """Return all that keeps the thing from being valid now."""
         if isinstance(thing, Entity):
-            return _raised(lambda: rules.entity_alive(thing, self.facts, self.now), thing.check)
+            return _raised(lambda: rules.entity_alive(thing.id, thing.fields, self.facts, self.now), thing.check)
         if isinstance(thing, Dot):
             found = _raised(lambda: rules.dot_alive(thing, self.facts, self.now))
             found += self._signature(thing)
@@ -178,7 +178,9 @@ class _Known:
         return _raised(lambda: thing.check(giver.verify_key)) + self._living(giver.id)
 
     def _living(self, identity: bytes) -> list[WaveError]:
-        return _raised(lambda: rules.entity_alive(rules.record_of(identity, {}, self.facts), self.facts, self.now))
+        return _raised(
+            lambda: rules.entity_alive(identity, rules.record_of(identity, {}, self.facts), self.facts, self.now)
+        )
 
 
 def _people(thing: Thing) -> tuple[bytes, ...]:

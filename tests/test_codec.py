@@ -16,6 +16,7 @@ from wave.codec import (
     Record,
     Text,
     Value,
+    Version,
     amend,
     armour,
     between,
@@ -35,7 +36,7 @@ BOUND = 300
 class Sample(Record, frozen=True):
     """A record with a field of every shape that published ones have."""
 
-    version: int
+    version: Version
     key: Key
     count: int
     words: Annotated[tuple[str, ...], between(1, 3)]

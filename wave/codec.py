@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import re
-from typing import Annotated, Any, Generic, TypeAlias, TypeVar, dataclass_transform
+from typing import Annotated, Any, Final, Generic, Literal, TypeAlias, TypeVar, dataclass_transform
 
 import msgpack
 import msgspec
@@ -27,7 +27,8 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 ConditionArguments = Annotated[tuple[int | str | None, ...], msgspec.Meta(max_length=LIMITS.condition_arguments)]
 Text = Annotated[str, msgspec.Meta(max_length=LIMITS.text_characters)]
 Commitments = Annotated[tuple[Id, ...], msgspec.Meta(min_length=1, max_length=LIMITS.commitments_per_object)]
-VERSION = 1
+VERSION: Final = 1
+Version: TypeAlias = Literal[1]
 _FIXARRAY = 0x90
 _COLUMNS = 64
 _LABEL = re.compile(r"[A-Z]+(?: [A-Z]+)*")
@@ -47,7 +48,7 @@ R = TypeVar("R", bound=Record)
 
 
 class Format(Generic[R]):
-    """The canonical form of one kind of versioned record, at most ``bound`` bytes long.
+    """The canonical form of one kind of record, whose first field is a ``Version``, at most ``bound`` bytes long.
 
     ``decode(data)`` returns the record that ``data`` holds, or raises :class:`TooLarge`, :class:`UnknownVersion` or
     :class:`Malformed`. It is a closure, for it stands on the path of every check.
@@ -58,7 +59,6 @@ class Format(Generic[R]):
     def __init__(self, record: type[R], what: str, bound: int = LIMITS.object_bytes) -> None:
         read = msgspec.msgpack.Decoder(record).decode
         write = msgspec.msgpack.Encoder().encode
-        version = VERSION
 
         def decode(data: bytes) -> R:
             if len(data) > bound:
@@ -67,8 +67,6 @@ class Format(Generic[R]):
                 record = read(data)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 raise _fault(data, what, f": {error}") from None
-            if data[1] != version:
-                raise _fault(data, what)
             if write(record) != data:
                 raise NotCanonical(f"a {what} that is not in its canonical form")
             return record

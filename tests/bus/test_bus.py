@@ -71,7 +71,7 @@ async def test_a_granted_message_reaches_a_granted_subscriber(town: Town) -> Non
         assert await alice.publish(town.home, SLOT, b'{"state": "on"}') == 1
         received = await soon(reading)
     assert received.message.payload == b'{"state": "on"}'
-    assert received.sender.id == town.world.id("alice")
+    assert received.message.sender == town.world.id("alice")
     assert received.grant.until == town.world.now + 30 * DAY
     assert len(received.decision) == 32
 

@@ -89,7 +89,7 @@ def test_a_message_survives_its_bytes(case: Case) -> None:
     again = Message.from_bytes(one.to_bytes())
     assert again.fields == one.fields
     assert again.id == one.id
-    assert case.accept(again).sender.id == case.alice.id
+    assert case.accept(again).message.sender == case.alice.id
 
 
 def test_a_longer_form_of_the_same_body_is_no_message(case: Case) -> None:

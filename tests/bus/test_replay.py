@@ -75,7 +75,7 @@ def test_no_message_is_ever_taken_twice(events: list[tuple[int, int, int]]) -> N
 
 def grant(world: World, *texts: str, dot: bytes = b"d" * 32) -> Grant:
     request = world.request("alice", "publish@home/a")
-    return Grant(request, (), (), 1, NOW + 99, tuple(Rate(dot, rate(text)) for text in texts))
+    return Grant(request, (), {}, 1, NOW + 99, tuple(Rate(dot, rate(text)) for text in texts))
 
 
 def test_a_rate_slides(world: World) -> None:

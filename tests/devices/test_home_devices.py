@@ -221,7 +221,7 @@ async def test_a_device_reports_what_changed(house: House) -> None:
         await alice.publish(house.home, f"{LIGHT}/{BRIGHTNESS_SLOT}", b'{"brightness":40}')
         received = await soon(reading)
     assert json.loads(received.message.payload) == {"state": "on", "brightness": 40}
-    assert received.sender.id == house.town.world.id("light0")
+    assert received.message.sender == house.town.world.id("light0")
 
 
 async def test_a_device_answers_to_its_second_spelling(house: House) -> None:

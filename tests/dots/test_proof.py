@@ -108,7 +108,7 @@ def test_a_dot_that_no_path_uses_and_a_path_without_a_dot_are_refused(
 def test_an_object_twice_is_refused(world: World, path: tuple[Dot, ...]) -> None:
     """A DoT or a record, under another signature too."""
     fields = _FORMAT.decode(world.proof(path).data)
-    resigned = amend(fields.dots[0], signature=bytes(64))
+    resigned = (fields.dots[0][0], bytes(64))
     for dots in ((fields.dots[0],) * 2, (fields.dots[0], resigned)):
         malformed(record_bytes(amend(fields, dots=dots)))
     malformed(record_bytes(amend(fields, entities=(fields.entities[0],) * 2)))
@@ -119,7 +119,7 @@ def test_a_part_that_is_no_dot_and_a_record_that_is_no_entity_are_refused(world:
     fields = _FORMAT.decode(world.proof(path).data)
     malformed(record_bytes(amend(fields, dots=(fields.entities[0], fields.dots[1]))))
     malformed(record_bytes(amend(fields, entities=(fields.dots[0],))))
-    malformed(record_bytes(amend(fields, dots=(amend(fields.dots[0], signature=bytes(63)), fields.dots[1]))))
+    malformed(record_bytes(amend(fields, dots=((fields.dots[0][0], bytes(63)), fields.dots[1]))))
 
 
 @given(st.data())

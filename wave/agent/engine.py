@@ -342,7 +342,7 @@ class Engine:
                 proof = rights.prove(request)
             except Refused as refusal:
                 raise self._refused(rights, rights.nearest(request), request, refusal) from None
-        people = [entity.expires for entity in proof.entities.values()]
+        people = [record.expires for record in proof.records.values()]
         return wire.ProofReply(
             id=id_text(proof.id),
             proof=proof.to_bytes(),

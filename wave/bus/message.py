@@ -6,7 +6,7 @@ from typing import Annotated, Final, Self
 from wave.bus.rate import RateCounter
 from wave.bus.replay import ReplayWindow
 from wave.bus.values import contexts
-from wave.codec import VERSION, Count, Format, Id, Record, Time, between, id_text, sha256
+from wave.codec import VERSION, Count, Format, Id, Record, Time, Version, amend, between, id_text, sha256
 from wave.dots import rules
 from wave.dots.cache import Verifier
 from wave.dots.explain import decision_id
@@ -15,7 +15,7 @@ from wave.dots.proof import Proof
 from wave.dots.request import Request, Statement
 from wave.dots.verify import Grant
 from wave.entities import keys
-from wave.entities.entity import Entity, EntitySecret
+from wave.entities.entity import EntityFields, EntitySecret
 from wave.entities.object import MESSAGE, Certified, signing_input
 from wave.errors import (
     BadTime,
@@ -40,7 +40,7 @@ JSON: Final = "application/json"
 class MessageFields(Record, frozen=True):
     """The body of a message, in wire order. Times are UTC seconds."""
 
-    version: int
+    version: Version
     sender: Id
     permission: Annotated[str, between(1, LIMITS.permission_characters)]
     namespace: Id
@@ -176,7 +176,7 @@ class Accepted:
     message: Message
     proof: Proof
     grant: Grant
-    sender: Entity
+    sender: EntityFields
     decision: str
 
 
@@ -198,7 +198,7 @@ def authorized(
     *,
     now: int,
     max_staleness: int = LIMITS.max_staleness,
-) -> tuple[Grant, Entity]:
+) -> tuple[Grant, EntityFields]:
     """Return what all of ``asked`` (by one subject) are granted, together, and the subject's living record.
 
     A path to everybody does not name the subject, whose own record must be alive all the same.
@@ -208,17 +208,18 @@ def authorized(
         grants = [verifier.verify(proof, one, facts, now=now, max_staleness=max_staleness) for one in asked]
     except WrongSubject as error:
         raise WrongSender(error.message, hint=error.hint) from None
-    record = rules.record_of(subject, proof.entities, facts)
-    rules.entity_alive(record, facts, now)
+    record = rules.record_of(subject, proof.records, facts)
+    rules.entity_alive(subject, record, facts, now)
     grant = grants[0]
     if len(grants) > 1:
-        grant = grant._replace(
+        grant = amend(
+            grant,
             paths=tuple([path for one in grants for path in one.paths]),
-            entities=tuple(dict.fromkeys(entity for one in grants for entity in one.entities)),
+            records={identity: record for one in grants for identity, record in one.records.items()},
             until=min(one.until for one in grants),
             rates=tuple(dict.fromkeys(rate for one in grants for rate in one.rates)),
         )
-    return grant._replace(until=min(grant.until, record.expires)), record
+    return amend(grant, until=min(grant.until, record.expires)), record
 
 
 def accept(

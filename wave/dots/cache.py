@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Iterator, MutableMapping
 from typing import NamedTuple, TypeVar
 
-from wave.codec import sha256
+from wave.codec import amend, sha256
 from wave.dots import rules
 from wave.dots.facts import Facts
 from wave.dots.proof import Proof
@@ -99,7 +99,7 @@ class Verifier:
         if known is not None:
             if known.holds(facts, now):
                 rules.facts_fresh(facts, now, max_staleness, at_least)
-                return known.grant._replace(height=facts.height)
+                return amend(known.grant, height=facts.height)
             del self._verdicts[key]
         if not isinstance(proof, Proof):
             proof = Proof.from_bytes(proof)
@@ -116,7 +116,7 @@ class Verifier:
             grant,
             now,
             tuple(grant.commitments),
-            tuple(entity.id for entity in grant.entities if entity.id not in proof.entities),
+            tuple(identity for identity in grant.records if identity not in proof.records),
         )
         return grant
 

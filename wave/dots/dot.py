@@ -2,7 +2,21 @@
 
 from typing import Annotated, Self
 
-from wave.codec import VERSION, Commitments, Count, Format, Id, Record, Text, Time, amend, between, id_text, sha256
+from wave.codec import (
+    VERSION,
+    Commitments,
+    Count,
+    Format,
+    Id,
+    Record,
+    Text,
+    Time,
+    Version,
+    amend,
+    between,
+    id_text,
+    sha256,
+)
 from wave.entities import keys
 from wave.entities.entity import EVERYBODY, EntitySecret
 from wave.entities.object import DOT, Certified, revocation_preimage, signing_input
@@ -14,7 +28,7 @@ from wave.namespace.grant import Right, check_right
 class DotFields(Record, frozen=True):
     """The body of a DoT, in wire order. Times are UTC seconds."""
 
-    version: int
+    version: Version
     giver: Id
     receiver: Id
     namespace: Id
@@ -41,7 +55,6 @@ class Dot(Certified):
 
     __slots__ = (
         "_id",
-        "comment",
         "commitments",
         "created",
         "expires",
@@ -72,7 +85,6 @@ class Dot(Certified):
         self.created = fields.created
         self.expires = fields.expires
         self.commitments = fields.commitments
-        self.comment = fields.comment
 
     @classmethod
     def create(
@@ -113,6 +125,11 @@ class Dot(Certified):
         if self._id is None:
             self._id = sha256(_PREFIX + self.body)
         return self._id
+
+    @property
+    def comment(self) -> str:
+        """Free text of the giver's."""
+        return self.fields.comment
 
     def check(self, giver_key: bytes) -> None:
         """Raise :class:`BadSignature` unless the DoT is signed under the giver's key (32 bytes)."""

@@ -18,7 +18,7 @@ from wave.dots.proof import Proof
 from wave.dots.request import Request, Statement
 from wave.dots.rules import Path, short
 from wave.dots.verify import Grant, verify
-from wave.entities.entity import EVERYBODY, Entity
+from wave.entities.entity import EVERYBODY, EntityFields
 from wave.errors import BrokenPath, WaveError
 from wave.limits import LIMITS
 from wave.namespace.condition import Number
@@ -204,8 +204,8 @@ class _Case:
         rules.dot_alive(dot, self._facts, self._now)
         return f"until {instant_text(dot.expires)}"
 
-    def _record(self, identity: bytes) -> Entity:
-        return rules.record_of(identity, self._proof.entities, self._facts)
+    def _record(self, identity: bytes) -> EntityFields:
+        return rules.record_of(identity, self._proof.records, self._facts)
 
     def entity(self, role: str, identity: bytes) -> Finding:
         """Return what was found about an entity's record and life, under the name of the ``role`` that it plays."""
@@ -215,9 +215,9 @@ class _Case:
         return replace(found, rule=role)
 
     def _lives(self, identity: bytes) -> str:
-        entity = self._record(identity)
-        rules.entity_alive(entity, self._facts, self._now)
-        return f"{short(identity)} lives until {instant_text(entity.expires)}"
+        record = self._record(identity)
+        rules.entity_alive(identity, record, self._facts, self._now)
+        return f"{short(identity)} lives until {instant_text(record.expires)}"
 
     def _signature(self, dot: Dot) -> Finding | None:
         """Return what was found about a DoT's signature, or None where the giver's key is not known."""
@@ -259,9 +259,9 @@ def _right_text(statement: Statement, pattern: str) -> str:
     return f"{statement.permission} on {pattern}"
 
 
-def _signed(dot: Dot, giver: Entity) -> str:
+def _signed(dot: Dot, giver: EntityFields) -> str:
     dot.check(giver.verify_key)
-    return f"signed by {short(giver.id)}"
+    return f"signed by {short(dot.giver)}"
 
 
 def _verdict(outcome: Grant | WaveError, answers: tuple[Answer, ...]) -> tuple[str, str, str]:

@@ -1,24 +1,22 @@
 """Proofs: bundles of entity records and DoTs, with the paths that the DoTs form."""
 
 from collections.abc import Iterable
-from typing import Annotated, Self
+from typing import Annotated, Self, TypeAlias
 
-from wave.codec import VERSION, Format, Record, Signature, armour, between, dearmour, sha256
+from wave.codec import VERSION, Format, Record, Signature, Version, armour, between, dearmour, sha256
 from wave.dots.dot import Dot
-from wave.entities.entity import Entity
+from wave.entities.entity import Entity, EntityFields, entity_id, parse_entity
 from wave.errors import Malformed, TooLarge, WrongKind
 from wave.limits import LIMITS
 
 LABEL = "PROOF"
 
 
-class _Part(Record, frozen=True):
-    body: bytes
-    signature: Signature
+_Part: TypeAlias = tuple[bytes, Signature]  # an object's body and its signature
 
 
 class _ProofFields(Record, frozen=True):
-    version: int
+    version: Version
     entities: Annotated[tuple[_Part, ...], between(0, LIMITS.entities_per_proof)]
     dots: Annotated[tuple[_Part, ...], between(0, LIMITS.dots_per_proof)]
     paths: Annotated[
@@ -33,22 +31,27 @@ _FORMAT = Format(_ProofFields, "proof", LIMITS.proof_bytes)
 class Proof:
     """DoTs in one or more paths, each from a namespace to a subject, with the records of the entities on them.
 
-    A proof without a path is good for what needs none: the namespace's own acts.
+    ``data`` are its bytes, ``paths`` the DoTs that each path leads along, ``records`` what it says of entities, by id:
+    the hash of the record itself, so that it is about nobody else. A proof without a path is good for what needs none:
+    the namespace's own acts.
     """
 
-    __slots__ = ("data", "entities", "paths")
+    __slots__ = ("_entities", "data", "paths", "records")
 
     def __init__(self, data: bytes) -> None:
         """Parse ``data`` strictly; :class:`TooLarge`, :class:`Malformed`. Nothing in it is believed yet."""
         fields = _FORMAT.decode(data)
         self.data = data
-        self.entities: dict[bytes, Entity] = {}
-        for part in fields.entities:
-            entity = Entity(part.body, part.signature)
-            self.entities[entity.id] = entity
-        dots = [Dot(part.body, part.signature) for part in fields.dots]
-        self.paths = _led(fields.paths, dots)
-        if len(self.entities) != len(fields.entities) or (
+        self._entities = fields.entities
+        self.records: dict[bytes, EntityFields] = {}
+        for body, _ in fields.entities:
+            self.records[entity_id(body)] = parse_entity(body)
+        dots = [Dot(body, signature) for body, signature in fields.dots]
+        if len(fields.paths) == 1 and fields.paths[0] == _STRAIGHT[: len(dots)]:
+            self.paths: tuple[tuple[Dot, ...], ...] = (tuple(dots),)
+        else:
+            self.paths = _led(fields.paths, dots)
+        if len(self.records) != len(fields.entities) or (
             len(dots) > 1 and len({dot.body for dot in dots}) != len(dots)
         ):
             raise Malformed("a proof that holds an object twice")
@@ -74,8 +77,8 @@ class Proof:
         index = {dot: position for position, dot in enumerate(dots)}
         fields = _ProofFields(
             VERSION,
-            tuple(_Part(entity.body, entity.signature) for entity in dict.fromkeys(entities)),
-            tuple(_Part(dot.body, dot.signature) for dot in dots),
+            tuple((entity.body, entity.signature) for entity in dict.fromkeys(entities)),
+            tuple((dot.body, dot.signature) for dot in dots),
             tuple(tuple(index[dot] for dot in path) for path in kept),
         )
         return cls(_FORMAT.encode(fields))
@@ -84,6 +87,11 @@ class Proof:
     def id(self) -> bytes:
         """SHA-256 of the proof's bytes."""
         return sha256(self.data)
+
+    @property
+    def entities(self) -> dict[bytes, Entity]:
+        """The entities whose ``records`` are in the proof, by id, made anew each time."""
+        return {entity.id: entity for entity in [Entity(*part) for part in self._entities]}
 
     @property
     def dots(self) -> tuple[Dot, ...]:
@@ -101,8 +109,6 @@ class Proof:
 
 def _led(paths: tuple[tuple[int, ...], ...], dots: list[Dot]) -> tuple[tuple[Dot, ...], ...]:
     """Return the DoTs that ``paths`` lead along when they use all of ``dots``, in the order in which those stand."""
-    if len(paths) == 1 and paths[0] == _STRAIGHT[: len(dots)]:
-        return (tuple(dots),)
     if sum(map(len, paths)) > LIMITS.hops_per_proof:
         raise TooLarge(f"a proof whose paths have more than {LIMITS.hops_per_proof} hops together")
     used = 0

@@ -10,7 +10,7 @@ from wave.codec import id_text
 from wave.dots.dot import Dot
 from wave.dots.facts import Facts
 from wave.dots.request import Request, Statement
-from wave.entities.entity import EVERYBODY, Entity
+from wave.entities.entity import EVERYBODY, EntityFields
 from wave.errors import (
     BrokenPath,
     ConditionFailed,
@@ -129,35 +129,34 @@ def dot_alive(dot: Dot, facts: Facts, now: int) -> None:
         )
     if now < dot.created:
         raise NotYetValid(f"DoT {short(dot.id)} holds from {instant_text(dot.created)} on")
-    height = facts.revoked_at(dot.commitments)
-    if height is not None:
-        raise Revoked(
-            f"DoT {short(dot.id)} was revoked in block {height}", hint=f"ask {short(dot.giver)} for a new one"
-        )
+    for commitment in dot.commitments:
+        if commitment in facts.revocations and facts.revocations[commitment] <= facts.height:
+            raise Revoked(
+                f"DoT {short(dot.id)} was revoked in block {facts.revocations[commitment]}",
+                hint=f"ask {short(dot.giver)} for a new one",
+            )
 
 
-def entity_alive(entity: Entity, facts: Facts, now: int) -> None:
-    """Raise unless the entity is inside its time and not revoked: :class:`EntityExpired` and its like."""
-    if now >= entity.expires:
-        raise EntityExpired(f"entity {short(entity.id)} expired at {instant_text(entity.expires)}")
-    if now < entity.created:
-        raise EntityNotYetValid(f"entity {short(entity.id)} begins at {instant_text(entity.created)}")
-    height = facts.revoked_at(entity.commitments)
-    if height is not None:
-        raise EntityRevoked(f"entity {short(entity.id)} was revoked in block {height}")
+def entity_alive(identity: bytes, record: EntityFields, facts: Facts, now: int) -> None:
+    """Raise unless an entity is inside its time and not revoked: :class:`EntityExpired` and its like."""
+    if now >= record.expires:
+        raise EntityExpired(f"entity {short(identity)} expired at {instant_text(record.expires)}")
+    if now < record.created:
+        raise EntityNotYetValid(f"entity {short(identity)} begins at {instant_text(record.created)}")
+    for commitment in record.commitments:
+        if commitment in facts.revocations and facts.revocations[commitment] <= facts.height:
+            raise EntityRevoked(f"entity {short(identity)} was revoked in block {facts.revocations[commitment]}")
 
 
-def record_of(identity: bytes, records: Mapping[bytes, Entity], facts: Facts) -> Entity:
+def record_of(identity: bytes, records: Mapping[bytes, EntityFields], facts: Facts) -> EntityFields:
     """Return an entity's record from the proof or the facts; :class:`MissingEntity` when neither has it."""
-    entity = records.get(identity) or facts.entities.get(identity)
-    if entity is None:
-        raise missing_record(identity)
-    return entity
-
-
-def missing_record(identity: bytes) -> MissingEntity:
-    """Return the refusal for an entity whose record is nowhere."""
-    return MissingEntity(
+    record = records.get(identity)
+    if record is not None:
+        return record
+    entity = facts.entities.get(identity)
+    if entity is not None:
+        return entity.fields
+    raise MissingEntity(
         f"the record of entity {short(identity)} is neither in the proof nor in the registry",
         hint="publish it, or build the proof where it is known",
     )

@@ -41,9 +41,8 @@ def find_proof(graph: Graph, request: Request, facts: Facts, *, now: int) -> Pro
     """
     subject, namespace = request.subject, request.namespace
     if subject == namespace:
-        root = rules.record_of(namespace, {}, facts)
-        rules.entity_alive(root, facts, now)
-        return Proof.build((), (root,))
+        rules.entity_alive(namespace, rules.record_of(namespace, {}, facts), facts, now)
+        return Proof.build((), (facts.entities[namespace],))
     budget = Budget()
     paths: list[Path] = []
     for statement in request.statements:

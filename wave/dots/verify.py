@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
+from wave.codec import Record, amend
 from wave.dots import rules
 from wave.dots.dot import Dot
 from wave.dots.facts import Facts
 from wave.dots.proof import Proof
 from wave.dots.request import Request, Statement
 from wave.dots.rules import Path
-from wave.entities.entity import EVERYBODY, Entity
+from wave.entities.entity import EVERYBODY, EntityFields
 from wave.errors import (
     BadSignature,
     BrokenPath,
@@ -47,16 +48,16 @@ class Rate:
     condition: Condition
 
 
-class Grant(NamedTuple):
+class Grant(Record, frozen=True):
     """A yes: ``request`` may be done until the UTC second ``until``, as of block ``height``.
 
-    ``paths`` holds for each statement the DoTs that carry it (none for the namespace's own acts), ``entities`` the
-    records of everybody on them.
+    ``paths`` holds for each statement the DoTs that carry it (none for the namespace's own acts), ``records`` what is
+    said of everybody on them, by id.
     """
 
     request: Request
     paths: tuple[Path, ...]
-    entities: tuple[Entity, ...]
+    records: dict[bytes, EntityFields]
     height: int
     until: int
     rates: tuple[Rate, ...]
@@ -65,7 +66,7 @@ class Grant(NamedTuple):
     def commitments(self) -> frozenset[bytes]:
         """All the commitments whose revocation would end the grant."""
         dots = [commitment for path in self.paths for dot in path for commitment in dot.commitments]
-        return frozenset(dots + [commitment for entity in self.entities for commitment in entity.commitments])
+        return frozenset(dots + [commitment for record in self.records.values() for commitment in record.commitments])
 
 
 def verify(
@@ -88,11 +89,13 @@ def verify(
         proof = Proof(proof)
     if signatures is None and (len(request.statements) > 1 or len(proof.paths) > 1):
         signatures = {}  # statements and paths share DoTs, and each is checked once a call
-    case = _Case(proof.entities, request, facts, now)
+    case = _Case(proof.records, request, facts, now)
     if request.subject == request.namespace:
-        root = case.entity(request.namespace)
+        root = case.living(request.namespace)
         rules.facts_fresh(facts, now, max_staleness, at_least)
-        return Grant(request, ((),) * len(request.statements), (root,), facts.height, root.expires, ())
+        return Grant(
+            request, ((),) * len(request.statements), {request.namespace: root}, facts.height, root.expires, ()
+        )
     carried = []
     for statement in request.statements:
         furthest: Refused | None = None
@@ -100,7 +103,8 @@ def verify(
             try:
                 found = case.unsigned(path, statement)
                 rules.facts_fresh(facts, now, max_staleness, at_least)
-                case.signed(path, signatures)
+                for dot in path:
+                    case.signed(dot, signatures)
             except Refused as refusal:
                 if furthest is None or _progress(refusal) > _progress(furthest):
                     furthest = refusal
@@ -120,9 +124,10 @@ def _progress(refusal: Refused) -> int:
 def _together(grants: list[Grant]) -> Grant:
     """Return the grant for a whole request, given one for each of its statements."""
     first = grants[0]
-    return first._replace(
+    return amend(
+        first,
         paths=tuple([path for grant in grants for path in grant.paths]),
-        entities=tuple(dict.fromkeys(entity for grant in grants for entity in grant.entities)),
+        records={identity: record for grant in grants for identity, record in grant.records.items()},
         until=min(grant.until for grant in grants),
         rates=tuple(dict.fromkeys(rate for grant in grants for rate in grant.rates)),
     )
@@ -133,59 +138,60 @@ class _Case:
 
     __slots__ = ("_alive", "_facts", "_forged", "_now", "_records", "_request")
 
-    def __init__(self, records: Mapping[bytes, Entity], request: Request, facts: Facts, now: int) -> None:
+    def __init__(self, records: Mapping[bytes, EntityFields], request: Request, facts: Facts, now: int) -> None:
         self._records = records
         self._request = request
         self._facts = facts
         self._now = now
-        self._alive: dict[bytes, Entity] = {}
+        self._alive: dict[bytes, EntityFields] = {}
         self._forged: dict[Dot, BadSignature] = {}
 
-    def entity(self, identity: bytes) -> Entity:
+    def living(self, identity: bytes) -> EntityFields:
         """Return a living entity's record, each looked at once (rule 5)."""
-        entity = self._alive.get(identity)
-        if entity is None:
-            entity = self._records.get(identity) or self._facts.entities.get(identity)
-            if entity is None:
-                raise rules.missing_record(identity)
-            rules.entity_alive(entity, self._facts, self._now)
-            self._alive[identity] = entity
-        return entity
+        record = self._alive.get(identity)
+        if record is None:
+            record = rules.record_of(identity, self._records, self._facts)
+            rules.entity_alive(identity, record, self._facts, self._now)
+            self._alive[identity] = record
+        return record
 
     def unsigned(self, path: Path, statement: Statement) -> Grant:
         """Return the grant that ``path`` gives ``statement`` when rules 2 to 5 hold for it, signatures aside."""
         now, facts, request = self._now, self._facts, self._request
         rules.follows(path, request)
-        rules.within_hops(path)
+        if len(path) > 1:
+            rules.within_hops(path)
+        until = rules.FOREVER
         conditional = []
         for dot in path:
             rights = rules.rights_over(dot, statement)
             if rights[0].conditions:
                 conditional.append((dot, rights))
-        ends = [rules.FOREVER]
         rates: tuple[Rate, ...] = ()
         for dot, rights in conditional:
             end, counted = rules.conditions_hold(rights, now, request.context)
-            ends.append(end)
+            until = min(until, end)
             rates += tuple([Rate(dot.id, condition) for condition in counted])
-        people = []
+        people = {}
         for dot in path:
             rules.dot_alive(dot, facts, now)
-            people.append(self.entity(dot.giver))
-            ends.append(dot.expires)
+            if dot.expires < until:  # noqa: PLR1730 - quicker
+                until = dot.expires
+            people[dot.giver] = self.living(dot.giver)
         if dot.receiver != EVERYBODY:
-            people.append(self.entity(dot.receiver))
-        ends += [entity.expires for entity in people]
-        return Grant(request, (path,), tuple(people), facts.height, min(ends), rates)
+            people[dot.receiver] = self.living(dot.receiver)
+        for record in people.values():
+            if record.expires < until:  # noqa: PLR1730 - quicker
+                until = record.expires
+        return Grant(request, (path,), people, facts.height, until, rates)
 
-    def signed(self, path: Path, known: SignatureCache | None) -> None:
-        """Raise :class:`BadSignature` unless every DoT of the path verifies under its giver's key (rule 7)."""
-        for dot in path:
-            if known is None:
-                dot.check(self._alive[dot.giver].verify_key)
-            elif known.get(dot.id) != dot.signature:
-                self._check_once(dot)
-                known[dot.id] = dot.signature
+    def signed(self, dot: Dot, known: SignatureCache | None) -> None:
+        """Raise :class:`BadSignature` unless the DoT verifies under its giver's key (rule 7)."""
+        if known is None:
+            dot.check(self._alive[dot.giver].verify_key)
+        elif known.get(dot.id) != dot.signature:
+            self._check_once(dot)
+            known[dot.id] = dot.signature
 
     def _check_once(self, dot: Dot) -> None:
         """Check a signature, and a bad one only once, however many paths it stands on."""

@@ -1,9 +1,10 @@
 """Entities: the signed record that says who someone is, and the secret that acts as them."""
 
+import hashlib
 from collections.abc import Callable
 from typing import Self
 
-from wave.codec import VERSION, Commitments, Format, Id, Key, Record, Text, Time, amend, id_text, sha256
+from wave.codec import VERSION, Commitments, Format, Id, Key, Record, Text, Time, Version, amend, id_text, sha256
 from wave.entities import keys
 from wave.entities.object import ENTITY, Certified, revocation_preimage, signing_input
 from wave.errors import BadTime, UnknownEntity
@@ -15,7 +16,7 @@ EVERYBODY = bytes(32)
 class EntityFields(Record, frozen=True):
     """The body of an entity, in wire order. Times are UTC seconds."""
 
-    version: int
+    version: Version
     verify_key: Key
     exchange_key: Key
     created: Time
@@ -28,6 +29,12 @@ class EntityFields(Record, frozen=True):
 
 _FORMAT = Format(EntityFields, "entity record")
 _PREFIX = signing_input(ENTITY, b"")
+parse_entity = _FORMAT.decode  # strictly; raises InputError
+
+
+def entity_id(body: bytes) -> bytes:
+    """Return the id (32 bytes) of the entity whose record has this body."""
+    return hashlib.sha256(_PREFIX + body).digest()
 
 
 class Entity(Certified):
@@ -39,11 +46,8 @@ class Entity(Certified):
     """
 
     __slots__ = (
-        "comment",
         "commitments",
-        "contact",
         "created",
-        "exchange_key",
         "expires",
         "fields",
         "id",
@@ -54,18 +58,30 @@ class Entity(Certified):
 
     def __init__(self, body: bytes, signature: bytes) -> None:
         """Parse ``body`` strictly; raises :class:`Malformed`. The signature is looked at by :meth:`check` alone."""
-        fields = _FORMAT.decode(body)
+        fields = parse_entity(body)
         self.body = body
         self.signature = signature
-        self.id = sha256(_PREFIX + body)
+        self.id = entity_id(body)
         self.fields = fields
         self.verify_key = fields.verify_key
-        self.exchange_key = fields.exchange_key
         self.created = fields.created
         self.expires = fields.expires
         self.commitments = fields.commitments
-        self.contact = fields.contact
-        self.comment = fields.comment
+
+    @property
+    def exchange_key(self) -> bytes:
+        """The X25519 key (32 bytes) that things are sealed under for the entity."""
+        return self.fields.exchange_key
+
+    @property
+    def contact(self) -> str:
+        """How to reach whoever it is, in free text that nobody has verified."""
+        return self.fields.contact
+
+    @property
+    def comment(self) -> str:
+        """Free text that nobody has verified."""
+        return self.fields.comment
 
     def check(self) -> None:
         """Raise unless the record is signed by its own key and its times are in order (for whoever publishes it)."""

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Final
 
 from wave.codec import Id, Record, between
@@ -46,6 +47,7 @@ def right(
     return Right(permission_set, distinct, str(Pattern(pattern)), conditions)
 
 
+@lru_cache(LIMITS.pattern_cache)
 def check_right(right: Right) -> None:
     """Raise :class:`InputError` for a right that :func:`right` never returns."""
     check_pattern(right.pattern)

@@ -3,7 +3,7 @@
 import re
 from typing import Self
 
-from wave.codec import VERSION, Commitments, Format, Id, Record, Time, amend, id_text, sha256
+from wave.codec import VERSION, Commitments, Format, Id, Record, Time, Version, amend, id_text, sha256
 from wave.entities import keys
 from wave.entities.entity import EntitySecret
 from wave.entities.object import NAME, Certified, revocation_preimage, signing_input
@@ -23,7 +23,7 @@ def check_label(label: str) -> str:
 class NameFields(Record, frozen=True):
     """The body of a name declaration, in wire order."""
 
-    version: int
+    version: Version
     giver: Id
     label: str
     target: Id

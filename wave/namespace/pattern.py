@@ -5,6 +5,7 @@ for zero or more. Cells that begin with ``!`` (metadata) are matched by wildcard
 """
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple, Self
 
 from wave.errors import BadPattern, TooLarge
@@ -88,6 +89,7 @@ def resource(text: str) -> Pattern:
     return pattern
 
 
+@lru_cache(LIMITS.pattern_cache)
 def covers(grant: str, want: str) -> bool:
     """Tell whether ``grant`` matches every concrete resource that ``want`` matches. Exact."""
     head, tail, _ = _KNOWN.get(grant) or _cells(grant)
