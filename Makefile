@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.made-from-locked-requirements
+NODES := tests/nodes/node_modules/.installed-from-lock
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-config $(LOCK)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench lock clean distclean
+.PHONY: help setup demo nodes test check format bench lock clean distclean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,7 +33,14 @@ $(STAMP): requirements/dev.txt pyproject.toml _wave_first.py _wave_first.pth
 demo: $(STAMP) ## see a home, two people and a revocation
 	$(BIN)/wave demo
 
-test: $(STAMP) ## run the tests
+nodes: $(NODES) ## fetch anvil and hardhat, which tests start; needs npm
+
+$(NODES): tests/nodes/package.json tests/nodes/package-lock.json tests/nodes/.npmrc
+	@command -v npm >/dev/null || { echo "npm is missing; on Debian and Ubuntu: apt-get install npm" >&2; exit 1; }
+	cd tests/nodes && npm ci
+	@touch $@
+
+test: $(STAMP) ## run the tests; those of nodes that are not fetched are skipped, unless WAVE_CI is set
 	$(BIN)/python -m pytest
 
 check: $(STAMP) ## style, types and architecture
@@ -57,4 +65,4 @@ clean: ## remove what tools leave behind
 	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 distclean: clean ## remove .venv as well
-	rm -rf .venv
+	rm -rf .venv tests/nodes/node_modules

@@ -55,10 +55,14 @@ def _measured(name: str) -> Iterator[Figure]:
 
 
 def _line(name: str, figure: Figure) -> str:
-    value = "-" if figure.value is None else f"{figure.value:.3g} {figure.unit}".rstrip()
-    bound = "" if figure.bound is None else f"<= {figure.bound:g} {figure.unit}".rstrip()
+    value = "-" if figure.value is None else f"{_digits(figure.value)} {figure.unit}".rstrip()
+    bound = "" if figure.bound is None else f"<= {_digits(figure.bound)} {figure.unit}".rstrip()
     note = f"  ({figure.note})" if figure.note else ""
     return f"{name:8} {figure.name:54} {value:>12}  {bound:12} {figure.verdict:4}{note}"
+
+
+def _digits(value: float) -> str:
+    return f"{value:.3g}" if value < 1_000 else f"{value:,.0f}"
 
 
 def _report(found: list[tuple[str, Figure]]) -> dict[str, object]:

@@ -1,6 +1,6 @@
-"""The daemons and what they say of themselves: ``status``, ``agent run``, ``chain run``; and ``completion``."""
+"""The agent and what it says of itself: ``status`` and ``agent run``; and ``completion``."""
 
-from pathlib import Path
+import sys
 
 import click
 
@@ -26,18 +26,26 @@ def status(session: Session) -> None:
                 ("chain", f"{reply.chain}, id {reply.chain_id}"),
                 ("registry", reply.registry),
                 ("height", reply.height),
+                ("confirmed", f"after {reply.confirmations} blocks" if reply.confirmations else ""),
                 ("block", reply.block_hash),
                 ("age", f"{span_text(reply.age)} (block of {instant_text(reply.block_time)})"),
                 ("peers", reply.peers),
                 ("entities", counts.entities),
                 ("DoTs", counts.dots),
                 ("names", counts.names),
+                ("aliases", counts.aliases),
                 ("revocations", counts.revocations),
                 ("unreadable", counts.unreadable or ""),
+                ("pending", f"{reply.pending} on the way to the chain" if reply.pending else ""),
+                ("withheld", f"{reply.withheld} anchored batches that nobody gives" if reply.withheld else ""),
+                ("publishes", "" if reply.own else "only when asked: the chain is not this home's own"),
             ]
         ),
         as_json=session.json,
     )
+    if not session.json:
+        for told in reply.disagreements:
+            ui.warn(told, "answers rest on the other endpoints")
 
 
 @click.group()
@@ -49,52 +57,40 @@ def agent() -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Serve on this port of 127.0.0.1 (0: any) instead of the Unix socket."
 )
-def agent_run(session: Session, port: int | None) -> None:
+@click.option("--promiser", type=FILE, metavar="ENTITY", help="Promise in this one's name that 'wave anchor' is done.")
+@click.option("--passphrase-file", type=FILE, metavar="FILE", help="Read the promiser's passphrase from FILE.")
+def agent_run(session: Session, port: int | None, promiser: str | None, passphrase_file: str | None) -> None:
     """Run until stopped. Commands that use the same WAVE_HOME find it by themselves.
 
     With --port they need WAVE_AGENT, set to the address that is printed, and it asks callers for the token in
     agent.token in WAVE_HOME.
     """
     from wave.agent import server
+    from wave.agent.settings import DEVELOPMENT
 
-    server.run(session.settings, port=port, ready=lambda address: _ready(session, "agent", address))
+    settings = session.settings
+    promising = None
+    if promiser is not None:
+        from cli import reference
+
+        promising = reference.secret(session, promiser, passphrase_file)
+    known: str | None = None
+    if settings.payer not in (None, DEVELOPMENT) and settings.passphrase_file is None and sys.stdin.isatty():
+        known = ui.ask_passphrase(settings.payer or "")  # now: later nobody may be there
+    server.run(
+        settings,
+        port=port,
+        ready=lambda address: tell_ready(session, "agent", address),
+        passphrase=None if known is None else lambda _: known or "",
+        promiser=promising,
+    )
 
 
 agent.add_command(agent_run, "run")
 
 
-@click.group()
-def chain() -> None:
-    """Run the embedded chain by itself, for several agents on this machine."""
-
-
-@verb
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8545, show_default=True, help="The port; 0: any.")
-@click.option("--socket", type=FILE, metavar="PATH", help="Listen on this Unix socket instead.")
-@click.option("--anywhere", is_flag=True, help="Allow a host of others to reach it: the node knows no passwords.")
-def chain_run(session: Session, host: str, port: int, socket: str | None, anywhere: bool) -> None:
-    """Run until stopped. Agents use it with WAVE_CHAIN set to the address that is printed."""
-    with ui.waiting("opening the chain"):
-        from wave.chain import serve
-        from wave.chain.node import EmbeddedNode
-
-        node = EmbeddedNode.open(session.settings.home / "chain")
-    with node:
-        serve.run(
-            node,
-            host=host,
-            port=port,
-            path=None if socket is None else Path(socket),
-            anywhere=anywhere,
-            ready=lambda address: _ready(session, "chain", address),
-        )
-
-
-chain.add_command(chain_run, "run")
-
-
-def _ready(session: Session, what: str, address: str) -> None:
+def tell_ready(session: Session, what: str, address: str) -> None:
+    """Tell whoever started a daemon, by its address on stdout, that it answers."""
     if session.json:
         from cli.running import say_ready
 

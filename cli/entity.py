@@ -18,13 +18,19 @@ if TYPE_CHECKING:
 @verb
 @click.option("-o", "--output", type=FILE, metavar="FILE", help="The secret file to write, such as alice.ent.")
 @click.option("--expires", default="10y", show_default=True, metavar="TIME", help="A duration (90d, 10y) or a time.")
-@click.option("--contact", default="", help="How to reach whoever stands behind it. Published; nobody checks it.")
-@click.option("--comment", default="", help="Anything. Published.")
+@click.option(
+    "--contact", default="", help="How to reach whoever stands behind it. Stands in the record; nobody checks it."
+)
+@click.option("--comment", default="", help="Anything. Stands in the record.")
 @click.option("--no-passphrase", is_flag=True, help="Write the secret readable for whoever can read the file.")
 @click.option(
     "--passphrase-file", type=FILE, metavar="FILE", help="Read the passphrase from FILE; '-' is standard input."
 )
-@click.option("--no-publish", is_flag=True, help="Keep the public record here; who checks proofs gets it with them.")
+@click.option(
+    "--publish/--no-publish",
+    default=None,
+    help="Publish the record, or keep it here: who checks proofs gets it with them. See below.",
+)
 @click.option(
     "--publish-again", type=FILE, metavar="FILE", help="Make nothing; publish the record in FILE (.ent or .pub)."
 )
@@ -37,13 +43,14 @@ def mkentity(
     comment: str,
     no_passphrase: bool,
     passphrase_file: str | None,
-    no_publish: bool,
+    publish: bool | None,
     publish_again: str | None,
 ) -> None:
     """Make an entity and print its id.
 
-    The secret goes into FILE, for its owner alone and under a passphrase; the public record is published. The entity
-    is known here by the file's name without its ending.
+    The secret goes into FILE, for its owner alone and under a passphrase. The public record, contact and comment and
+    all, is published on a chain of one's own, and kept here on a chain of others, unless --publish or --no-publish says
+    otherwise. The entity is known here by the file's name without its ending.
     """
     from cli import reference
 
@@ -63,13 +70,13 @@ def mkentity(
         passphrase = reference.passphrase(passphrase_file, output)
     else:
         passphrase = ui.new_passphrase(output)
-    _check_reach(session, publish=not no_publish)
+    published = _to_publish(session, publish)
     from wave.codec import id_text
     from wave.entities.keyring import write_secret
 
     write_secret(path, secret, passphrase)
     name = _keep_name(session, path, secret.entity)
-    height = _publish(session, path, secret.entity, keep_only=no_publish)
+    height = _publish(session, path, secret.entity, keep_only=not published)
     identity = id_text(secret.id)
     ui.show(
         {
@@ -83,6 +90,8 @@ def mkentity(
         [identity],
         as_json=session.json,
     )
+    if not published and publish is None:
+        ui.say(f"the record is kept here and not published: later, wave mkentity --publish-again {output} does that")
 
 
 def _create(session: Session, expires: str, contact: str, comment: str) -> "EntitySecret":
@@ -95,14 +104,18 @@ def _create(session: Session, expires: str, contact: str, comment: str) -> "Enti
     )
 
 
-def _check_reach(session: Session, *, publish: bool) -> None:
-    """Raise unless the agent, and its chain when that is needed, can be reached: then nothing is written."""
-    if publish:
-        from wave.agent.wire import Status
+def _to_publish(session: Session, wish: bool | None) -> bool:
+    """Return whether the record is to be published, as wished, or where the chain is one's own.
 
-        session.call(Status())
-    else:
+    Raises unless the agent, and its chain when that is needed, can be reached: then nothing is written.
+    """
+    from cli import reference
+
+    if wish is False:
         _ = session.agent
+        return False
+    own = reference.is_own_chain(session)
+    return own if wish is None else wish
 
 
 def _keep_name(session: Session, path: Path, entity: "Entity") -> str | None:

@@ -7,6 +7,7 @@ from cli import reference, ui
 from cli.reference import Names
 from cli.session import Session
 from wave.agent.wire import FactsSince, FindObject
+from wave.chain.staple import Staple, take_apart
 from wave.codec import dearmour, id_text, parse_id
 from wave.dots import proof as proofs
 from wave.dots import rules
@@ -70,11 +71,12 @@ def _is_other_file(session: Session, text: str) -> bool:
 
 
 def _armoured(session: Session, text: str) -> Inspection:
+    text, staple = take_apart(text)
     label = dearmour(text)[0]
     if label == secret.LABEL:
         return _show(session, secret.public_part(text), holds="a secret file")
     if label == proofs.LABEL:
-        return _show_proof(session, Proof.from_text(text))
+        return _show_proof(session, Proof.from_text(text), None if staple is None else Staple.from_text(staple))
     return _signed(session, from_text(text))
 
 
@@ -344,7 +346,7 @@ def _time(seconds: int, now: int) -> str:
 # Proofs ------------------------------------------------------------------------------------------------------------
 
 
-def _show_proof(session: Session, proof: Proof) -> Inspection:
+def _show_proof(session: Session, proof: Proof, staple: Staple | None) -> Inspection:
     known = _Known(session, proof.dots, proof.entities.values())
     all_faults: list[WaveError] = []
     lines: list[ui.Line] = list(ui.fields([("proof", id_text(proof.id)), ("size", f"{len(proof.data)} bytes")]))
@@ -365,6 +367,15 @@ def _show_proof(session: Session, proof: Proof) -> Inspection:
         all_faults += faults
     if not proof.paths:
         lines.append("no path: good for a namespace's own acts")
+    if staple is not None:
+        block = staple.header
+        document["staple"] = {
+            "height": block.number,
+            "block_hash": f"0x{block.hash.hex()}",
+            "block_time": block.time,
+            "bytes": len(staple.data),
+        }
+        lines.append(f"stapled to block {block.number} of {instant_text(block.time)}, hash 0x{block.hash.hex()}")
     verdict = _word(all_faults, known.doubt)
     document["state"] = verdict
     lines += _verdict_lines(verdict, all_faults, known)

@@ -38,6 +38,7 @@ SECTIONS: Final[dict[str, dict[str, Verb]]] = {
         "prove": Verb("cli.proofs", "Build a proof that an entity may do things.", ("buildchain", "bc", "rtprove")),
         "verify": Verb("cli.proofs", "Check a proof."),
         "revoke": Verb("cli.trust", "Take back a DoT, an entity or a name, for ever."),
+        "anchor": Verb("cli.audit", "Put many objects on the chain under one root."),
         "inspect": Verb("cli.entity", "Show what a file, id or name is, and whether it is valid.", ("i",)),
     },
     "Names": {
@@ -50,6 +51,9 @@ SECTIONS: Final[dict[str, dict[str, Verb]]] = {
         "what": Verb("cli.questions", "List what an entity may do."),
         "why": Verb("cli.questions", "Explain a decision, or what a request would be answered.", ("explain",)),
         "graph": Verb("cli.graph", "Draw who holds what in a namespace, and from whom."),
+        "log": Verb("cli.history", "List what was granted, taken back and named, with block and time."),
+        "watch": Verb("cli.history", "Print grants, revocations and names as they come."),
+        "audit": Verb("cli.audit", "Check promises to anchor, and name the batches that nobody hands out."),
     },
     "Messages and devices": {
         "publish": Verb("cli.home", "Publish a message."),
@@ -61,7 +65,8 @@ SECTIONS: Final[dict[str, dict[str, Verb]]] = {
     "Daemons": {
         "status": Verb("cli.daemon", "Show the state of the agent and of its chain."),
         "agent": Verb("cli.daemon", "Run the agent."),
-        "chain": Verb("cli.daemon", "Run the embedded chain for several agents."),
+        "chain": Verb("cli.chain", "Run the embedded chain for several agents, or follow another one."),
+        "batch": Verb("cli.audit", "List the batches kept here, or copy them to a directory."),
         "demo": Verb("cli.demo", "See a home, two people and a revocation."),
         "completion": Verb("cli.daemon", "Print the completion script for a shell."),
     },

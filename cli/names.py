@@ -11,17 +11,22 @@ from cli.session import Session
 @click.argument("label")
 @click.argument("entity", type=ENTITY)
 def alias(session: Session, label: str, entity: str) -> None:
-    """Take the global alias LABEL for ENTITY. Who comes first has it, for ever."""
+    """Take the global alias LABEL for ENTITY. Who comes first has it, for ever.
+
+    It takes two transactions: the first one commits to the claim and hides the label, so that nobody who sees it coming
+    can be quicker; the second one claims.
+    """
     from cli import reference
     from wave.agent.wire import Claim
     from wave.namespace.name import check_label
 
     check_label(label)
     found = reference.entity(session, entity)
-    height = session.call(Claim(label=label, target=found.text)).height
+    ui.aside("two transactions: one that commits to the claim, and the claim itself in a later block")
+    reply = session.call(Claim(label=label, target=found.text))
     ui.show(
-        {"label": label, "target": found.text, "height": height},
-        [f"{label} means {found.text} from block {height} on"],
+        {"label": label, "target": found.text, "height": reply.height, "committed": reply.committed},
+        [f"{label} means {found.text} from block {reply.height} on"],
         as_json=session.json,
     )
 
@@ -29,7 +34,7 @@ def alias(session: Session, label: str, entity: str) -> None:
 @verb
 @secret_options
 @click.option("--expires", default="1y", show_default=True, metavar="TIME", help="A duration (90d, 10y) or a time.")
-@click.option("--no-publish", is_flag=True, help="For oneself: keep the name here.")
+@click.option("--publish/--no-publish", default=None, help="Publish it, or only keep it here. See below.")
 @click.argument("label")
 @click.argument("target", type=ENTITY)
 def name(
@@ -38,13 +43,14 @@ def name(
     signer: str | None,
     passphrase_file: str | None,
     expires: str,
-    no_publish: bool,
+    publish: bool | None,
     label: str,
     target: str,
 ) -> None:
     """Sign that LABEL, said of the signer, means TARGET; others write it as LABEL.SIGNER. Prints the declaration's id.
 
-    `wave revoke --name` takes it back.
+    On a chain of one's own it is published unless --no-publish is said, on a chain of others only with --publish. One
+    that is not published means something here alone. `wave revoke --name` takes it back.
     """
     from cli import reference
     from wave.agent.wire import Publish
@@ -59,7 +65,8 @@ def name(
     found = reference.entity(session, target)
     declared = Name.create(giver, label=label, target=found.id, created=now, expires=until)
     reference.introduce(session, reference.Found(giver.id, "file", giver.entity), found)
-    kept = no_publish or not reference.is_published(session, giver.id)
+    wanted = reference.is_own_chain(session) if publish is None else publish
+    kept = not wanted or not reference.is_published(session, giver.id)
     (reply,) = session.call(Publish(objects=(declared.to_object().to_bytes(),), keep_only=kept)).objects
     ui.show(
         {
@@ -74,8 +81,10 @@ def name(
         [reply.id],
         as_json=session.json,
     )
-    if kept and not no_publish:
+    if kept and wanted:
         ui.say("the name is kept here: its signer's record is not published, so nobody else could check it")
+    elif kept and publish is None:
+        ui.say("the name is kept here and not published: say --publish to let everyone read it, for ever")
 
 
 @verb

@@ -10,7 +10,7 @@ from cli.session import Session
 
 if TYPE_CHECKING:
     from cli.reference import Names
-    from wave.agent.wire import VerdictReply
+    from wave.agent.wire import StapleReply, VerdictReply
     from wave.dots.proof import Proof
 
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=FILE, metavar="FILE", help="Write the proof to FILE instead of stdout.")
 @click.option("--dot", "dots", type=FILE, multiple=True, metavar="FILE", help="Take in this DoT first; repeatable.")
 @click.option("--value", "values", multiple=True, metavar="NAME=NUMBER", help="A value that conditions ask about.")
+@click.option("--staple", is_flag=True, help="Add what shows, against a block's hash, that nothing of it is revoked.")
 @click.argument("texts", nargs=-1, required=True, metavar="GRANT...")
 def prove(
     session: Session,
@@ -27,14 +28,16 @@ def prove(
     output: str | None,
     dots: tuple[str, ...],
     values: tuple[str, ...],
+    staple: bool,
     texts: tuple[str, ...],
 ) -> None:
     """Build a shortest proof that an entity may do things, from the DoTs that are known here.
 
-    A GRANT is [set:]perm[,perm...]@namespace/resource. The proof goes to stdout, or with -o to a file.
+    A GRANT is [set:]perm[,perm...]@namespace/resource. The proof goes to stdout, or with -o to a file. A stapled one
+    can be checked without a network by whoever trusts the hash of the block that is named.
     """
     from cli import reference
-    from wave.agent.wire import Ask, Prove, Publish
+    from wave.agent.wire import Ask, Prove, Publish, Staple
     from wave.dots.proof import LABEL, Proof
     from wave.entities.object import from_text
 
@@ -56,8 +59,10 @@ def prove(
         )
     )
     proof = Proof.from_bytes(reply.proof)
+    stapled = session.call(Staple(proof=reply.proof)) if staple else None
+    text = proof.to_text() if stapled is None else proof.to_text() + _staple_text(stapled)
     if output is not None:
-        reference.write_text(output, proof.to_text(), over=LABEL)
+        reference.write_text(output, text, over=LABEL)
     if session.json:
         ui.document(
             {
@@ -68,18 +73,36 @@ def prove(
                 "until": reply.until,
                 "bytes": len(reply.proof),
                 "file": output,
-                **({} if output else {"proof": proof.to_text()}),
+                **({} if output else {"proof": text}),
+                **({} if stapled is None else {"staple": _staple_document(stapled)}),
             }
         )
         return
     lines = _path_lines(proof, reference.Names(session), reply.until)
+    if stapled is not None:
+        lines.append(f"stapled to block {stapled.height}, hash 0x{stapled.block_hash}")
     if output is None:
         for line in lines:
             ui.say(line)
-        ui.text_file(proof.to_text())
+        ui.text_file(text)
     else:
         for line in lines:
             ui.out(line)
+
+
+def _staple_text(reply: "StapleReply") -> str:
+    from wave.chain.staple import Staple
+
+    return Staple.from_bytes(reply.staple).to_text()
+
+
+def _staple_document(reply: "StapleReply") -> dict[str, object]:
+    return {
+        "height": reply.height,
+        "block_hash": f"0x{reply.block_hash}",
+        "block_time": reply.time,
+        "bytes": len(reply.staple),
+    }
 
 
 def _path_lines(proof: "Proof", names: "Names", until: int) -> list[str]:
@@ -96,6 +119,13 @@ def _path_lines(proof: "Proof", names: "Names", until: int) -> list[str]:
 @click.option("--subject", type=ENTITY, metavar="ENTITY", help="Who asks. Default: the last receiver of the proof.")
 @click.option("--at", metavar="TIME", help="Ask about this time instead of now.")
 @click.option("--at-least", type=click.IntRange(0), metavar="HEIGHT", help="Only by facts of this block or later.")
+@click.option(
+    "--trust-block", type=FILE, metavar="HASH|FILE", help="Check offline, by the staple, trusting this block."
+)
+@click.option("--max-age", metavar="TIME", help="How old that block may be. Default: 2m.")
+@click.option(
+    "--registry", metavar="ADDRESS", help="The registry in that block. Default: the one that is followed here."
+)
 @click.option("--value", "values", multiple=True, metavar="NAME=NUMBER", help="A value that conditions ask about.")
 @click.argument("texts", nargs=-1, required=True, metavar="GRANT...")
 def verify(
@@ -105,42 +135,48 @@ def verify(
     subject: str | None,
     at: str | None,
     at_least: int | None,
+    trust_block: str | None,
+    max_age: str | None,
+    registry: str | None,
     values: tuple[str, ...],
     texts: tuple[str, ...],
 ) -> None:
     """Check that the proof in FILE ('-': standard input) lets an entity do things: status 0 for yes, 1 for no.
 
     A GRANT is [set:]perm[,perm...]@namespace/resource. What could not be checked is status 4, and never a yes.
+
+    With --trust-block, a stapled proof is checked without agent or network. The block is named by its hash, or by a
+    file with the header as a node of one's own gives it (the JSON of eth_getBlockByNumber).
     """
     from cli import reference
     from wave.agent.wire import Ask, Verify
-    from wave.dots.proof import Proof
-    from wave.errors import WrongKind
     from wave.times import parse_instant
 
-    try:
-        proof = Proof.from_text(reference.read_any(file))
-    except WrongKind as error:
-        hint = error.hint or "'wave prove -o FILE.proof' makes a proof; 'wave inspect' says what a file is"
-        raise WrongKind(error.message, hint=hint) from None
+    if trust_block is None and (max_age or registry):
+        raise click.UsageError("--max-age and --registry say more about --trust-block")
+    session.offline = trust_block is not None
+    proof, staple = reference.proof_file(file)
     when = None if at is None else parse_instant(at)
     sought = reference.grants(session, texts)
     who = _ends_at(proof, sought.namespace.id) if subject is None else reference.entity(session, subject).id
     from wave.codec import id_text
 
-    reply = session.call(
-        Verify(
-            proof=proof.to_bytes(),
-            ask=Ask(
-                subject=id_text(who),
-                namespace=sought.namespace.text,
-                statements=sought.wanted,
-                context=reference.values(values),
-            ),
-            at=when,
-            at_least=at_least,
-        )
+    ask = Ask(
+        subject=id_text(who),
+        namespace=sought.namespace.text,
+        statements=sought.wanted,
+        context=reference.values(values),
     )
+    if trust_block is not None:
+        from cli import offline
+
+        trust = offline.Trust.read(session, trust_block, max_age=max_age, registry=registry)
+        yes = offline.check(
+            proof, staple, ask.request(), trust, now=session.now() if when is None else when, at_least=at_least
+        )
+        ui.show(yes.document(), yes.lines(reference.Names(session).name(who), texts), as_json=session.json)
+        return
+    reply = session.call(Verify(proof=proof.to_bytes(), ask=ask, at=when, at_least=at_least))
     if session.json:
         ui.document(reply)
         return

@@ -80,14 +80,13 @@ def why(
     """
     from cli import reference
     from wave.agent.wire import Ask, Why
-    from wave.dots.proof import Proof
 
     if not any("@" in text for text in texts):
         if len(texts) > 1 or subject or file or values:
             raise click.UsageError("a decision's id stands alone; a grant is perm@namespace/resource")
         call = Why(decision=texts[0])
     else:
-        proof = None if file is None else Proof.from_text(reference.read_any(file)).to_bytes()
+        proof = None if file is None else reference.proof_file(file)[0].to_bytes()
         asker = reference.subject(session, subject)
         sought = reference.grants(session, texts)
         reference.introduce(session, asker, sought.namespace)

@@ -27,12 +27,14 @@ from wave.errors import (
     TooLarge,
     UnknownEntity,
     WaveError,
+    WrongKind,
 )
 from wave.limits import LIMITS
 from wave.namespace.grant import GrantText, parse_grant
 
 if TYPE_CHECKING:
     from wave.agent.wire import Wanted
+    from wave.dots.proof import Proof
 
 SUFFIXES: Final = (SECRET_SUFFIX, PUBLIC_SUFFIX)
 STDIN: Final = "-"
@@ -180,6 +182,13 @@ def introduce(session: Session, *people: Found) -> None:
         session.call(Publish(objects=tuple(unknown), keep_only=True))
 
 
+def is_own_chain(session: Session) -> bool:
+    """Tell whether the agent's chain is one's own, so that things may be published that nobody asked to publish."""
+    from wave.agent.wire import Status
+
+    return session.call(Status()).own
+
+
 def is_published(session: Session, identity: bytes) -> bool:
     """Tell whether an entity's record stands on the chain; what it signs can be checked by others only then."""
     from wave.agent.wire import FindObject
@@ -298,6 +307,23 @@ def read_any(file: str) -> str:
     except UnicodeDecodeError:
         name = "standard input" if file == STDIN else file
         raise BadArmour(f"{name} is not what WAVE writes", hint="name a .ent, .pub, .dot or .proof file") from None
+
+
+def proof_file(file: str) -> "tuple[Proof, str | None]":
+    """Return the proof in a file, and the text of its staple if one stands behind it; :class:`WrongKind`."""
+    from wave.dots.proof import Proof
+
+    text = read_any(file)
+    staple: str | None = None
+    if "-----BEGIN WAVE STAPLE-----" in text:
+        from wave.chain.staple import take_apart
+
+        text, staple = take_apart(text)
+    try:
+        return Proof.from_text(text), staple
+    except WrongKind as error:
+        hint = error.hint or "'wave prove -o FILE.proof' makes a proof; 'wave inspect' says what a file is"
+        raise WrongKind(error.message, hint=hint) from None
 
 
 def signed_object(session: Session, text: str) -> SignedObject:

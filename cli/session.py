@@ -24,6 +24,8 @@ class Session:
     def __init__(self) -> None:
         """Begin with nothing open."""
         self.json = False
+        self.offline = False
+        """Whether no agent may be asked."""
         self._open = ExitStack()
 
     @cached_property
@@ -36,11 +38,16 @@ class Session:
 
     @cached_property
     def agent(self) -> "Caller":
-        """The agent that runs, or one in this process; opened now, closed at the end."""
+        """The agent that runs, or one in this process; opened now, closed at the end. :class:`AgentUnavailable`."""
+        if self.offline:
+            from wave.errors import AgentUnavailable
+
+            raise AgentUnavailable("no agent is asked offline", hint="name entities by id, file or local name")
         from wave.agent import oneshot
 
         with ui.waiting("opening the state directory"):
-            return self._open.enter_context(oneshot.ask(self.settings))
+            agent = oneshot.ask(self.settings, passphrase=ui.ask_passphrase, progress=ui.progress)
+            return self._open.enter_context(agent)
 
     def call(self, call: "Call[R]") -> R:
         """Return the agent's answer, or raise its error."""

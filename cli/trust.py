@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from wave.namespace.name import Name
 
 
-_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
-
-
 @verb
 @secret_options
 @click.option("--to", "receiver", type=ENTITY, required=True, metavar="ENTITY", help="Who receives it, or 'everybody'.")
@@ -60,9 +57,9 @@ def grant(
     """Let an entity do things in a namespace, and print the id of the DoT that says so.
 
     A GRANT is [set:]perm[,perm...]@namespace/pattern, such as publish@home/light0/*; conditions hold for all of them.
-    On the embedded chain, or one on this machine, the DoT is published unless --no-publish says otherwise. What
-    stands on a chain of others stands there for ever, so there it is only kept, and written with -o, unless --publish
-    is said.
+    On a chain of one's own (the embedded one, one on this machine, or as 'wave chain use --own' says) the DoT is
+    published unless --no-publish is said. What stands on a chain of others stands there for ever, in the clear: there
+    it is only kept, and written with -o, unless --publish is said.
     """
     from cli import reference
     from wave.agent.wire import Publish
@@ -209,7 +206,7 @@ def _to_publish(session: Session, giver: "Found", wish: bool | None) -> bool:
     from cli import reference
     from wave.errors import UnknownEntity
 
-    if wish is False or (wish is None and not _stays_at_home(session)):
+    if wish is False or (wish is None and not reference.is_own_chain(session)):
         return False
     if reference.is_published(session, giver.id):
         return True
@@ -219,17 +216,6 @@ def _to_publish(session: Session, giver: "Found", wish: bool | None) -> bool:
         "the giver's own record is not published, so nobody could check the DoT",
         hint="publish it with 'wave mkentity --publish-again FILE', or say --no-publish and hand the DoT over",
     )
-
-
-def _stays_at_home(session: Session) -> bool:
-    """Tell whether the agent's chain is the embedded one or one on this machine, where others see nothing."""
-    from urllib.parse import urlsplit
-
-    from wave.agent.settings import EMBEDDED
-    from wave.agent.wire import Status
-
-    chain = session.call(Status()).chain
-    return chain == EMBEDDED or chain.startswith("unix:") or urlsplit(chain).hostname in _LOOPBACK
 
 
 # Taking back -------------------------------------------------------------------------------------------------------

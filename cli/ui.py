@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _COLOURS: Final = {"red": "31", "green": "32", "yellow": "33", "blue": "34", "bold": "1", "faint": "2"}
 _SOON: Final = 0.7  # seconds of waiting after which a terminal says so
+_MANY_BLOCKS: Final = 1_000  # left to be read
 _CHAIN_HINT: Final = "if another chain answers than before: is WAVE_CHAIN what it was?"
 _BYTES: Final = 256
 _PLANE: Final = 0x10000
@@ -74,6 +75,12 @@ def out(line: Line) -> None:
 def say(line: str) -> None:
     """Tell whoever is watching something that is not data."""
     _write(sys.stderr, f"wave: {line}")
+
+
+def aside(line: str) -> None:
+    """Tell somebody at a terminal what goes on; programs and files hear nothing of it."""
+    if sys.stderr.isatty():
+        say(line)
 
 
 def show(result: object, lines: Iterable[Line], *, as_json: bool) -> None:
@@ -217,6 +224,16 @@ def waiting(what: str) -> Iterator[None]:
         if said.is_set():
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+def progress(height: int, head: int) -> None:
+    """Say on a terminal how far the blocks of a chain are taken in, while many are left."""
+    if not sys.stderr.isatty():
+        return
+    sys.stderr.write("\r\x1b[K")
+    if head - height >= _MANY_BLOCKS:
+        sys.stderr.write(f"wave: reading the chain: block {height:,} of {head:,} ({100 * height // head} %) …")
+    sys.stderr.flush()
 
 
 # Asking ------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from devices.controller import RULES, Place
 from devices.log import DecisionLog, Tell, also_to
 from devices.plan import Address, ControllerPlan, DevicePlan, HomePlan
 from devices.site import Actor, Site
-from wave.agent.wire import Call, FindObject, Publish
+from wave.agent.wire import Call, FindObject, Publish, Status
 from wave.codec import id_text
 from wave.dots.dot import Dot
 from wave.entities.entity import EntitySecret
@@ -87,7 +87,8 @@ class Home:
                     publish.append(await self._dot(name, secret, rights, now))
                 except Revoked as error:
                     taken_back.append(error)
-        await self._agent.call(Publish(objects=tuple(publish)))
+        own = (await self._agent.call(Status())).own  # on a chain of others, nobody needs to read what a home has
+        await self._agent.call(Publish(objects=tuple(publish), keep_only=not own))
         return tuple(members), tuple(taken_back)
 
     def _wanted(self) -> list[tuple[str, DevicePlan | ControllerPlan, tuple[tuple[str, str], ...]]]:

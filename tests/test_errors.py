@@ -27,6 +27,7 @@ PINNED = {
     "object.not_canonical": "NotCanonical",
     "object.unknown_version": "UnknownVersion",
     "object.wrong_kind": "WrongKind",
+    "batch.bad": "BadBatch",
     "limit.exceeded": "TooLarge",
     "armour.bad": "BadArmour",
     "pattern.bad": "BadPattern",
@@ -59,6 +60,17 @@ PINNED = {
     "facts.stale": "StaleFacts",
     "facts.behind": "FactsBehind",
     "facts.ahead": "FactsAhead",
+    "facts.not_stapled": "NotStapled",
+    "facts.untrusted_block": "UntrustedBlock",
+    "chain.reorganised": "ChainReorganised",
+    "chain.quorum": "NoQuorum",
+    "chain.answer_too_large": "AnswerTooLarge",
+    "chain.fees": "FeesTooHigh",
+    "chain.funds": "OutOfFunds",
+    "chain.pending": "StillPending",
+    "request.method": "WrongMethod",
+    "chain.header": "BadHeader",
+    "chain.state_proof": "BadStateProof",
 }
 ALL = sorted(codes().items())
 

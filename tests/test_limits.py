@@ -9,7 +9,9 @@ import pytest
 from tests.world import DAY, NOW, World, made
 from wave.codec import Value, amend, decode, encode, record_bytes, sha256
 from wave.dots.dot import Dot
+from wave.dots.held import HeldDot
 from wave.dots.proof import Proof
+from wave.dots.records import Records
 from wave.dots.request import Request, Statement
 from wave.dots.verify import verify
 from wave.entities.entity import Entity, EntitySecret
@@ -294,3 +296,31 @@ def test_max_staleness_and_clock_skew(world: World) -> None:
     past(lambda: at(NOW - LIMITS.max_staleness - 1), StaleFacts, "facts.stale")
     at(NOW + LIMITS.clock_skew)
     past(lambda: at(NOW + LIMITS.clock_skew + 1), FactsAhead, "facts.ahead")
+
+
+@pytest.mark.parametrize("past", [0, 1], ids=["at the bound", "one past it"])
+def test_as_many_records_stay_parsed_as_the_bound_says(past: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record kept parsed is the same object when it is asked for again; beyond the bound all are forgotten."""
+    monkeypatch.setattr("wave.dots.records.LIMITS", replace(LIMITS, objects_parsed=3))
+    people = [made(name).entity for name in ("home", "alice", "bob", "carol")][: 3 + past]
+    records = Records()
+    for one in people:
+        records.add(one.id, one.body, one.signature)
+    first = records[people[0].id]
+    assert [records[one.id] for one in people] == people
+    assert (records[people[0].id] is first) is (past == 0)
+
+
+@pytest.mark.parametrize("past", [0, 1], ids=["at the bound", "one past it"])
+def test_as_many_dots_stay_parsed_as_the_bound_says(past: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for the DoTs that an agent holds."""
+    monkeypatch.setattr("wave.dots.held.LIMITS", replace(LIMITS, objects_parsed=3))
+    monkeypatch.setattr("wave.dots.held._parsed", {})
+    bodies = [dot(comment=str(number)).body for number in range(3 + past)]
+    held = [HeldDot(body, bytes(64), {}) for body in bodies]
+    first = held[0].fields
+    assert [one.fields.comment for one in held] == [str(number) for number in range(3 + past)]
+    assert (held[0].fields is first) is (past == 0)
+    assert held[0] == dot(comment="0")
+    assert (held[0].grants, held[0].commitments) == (DOT_MADE.grants, DOT_MADE.commitments)
+    assert (held[0].created, held[0].expires, held[0].comment) == (DOT_MADE.created, DOT_MADE.expires, "0")

@@ -113,6 +113,12 @@ class TooLarge(InputError):
     code = "limit.exceeded"
 
 
+class BadBatch(Malformed):
+    """A batch that is not the one under the root it is named for, or that holds an object twice."""
+
+    code = "batch.bad"
+
+
 class BadArmour(InputError):
     """Text armour that is not exactly what the writer writes."""
 
@@ -189,6 +195,13 @@ class BadRequest(InputError):
     """A request to the agent that it does not understand."""
 
     code = "request.bad"
+
+
+class WrongMethod(BadRequest):
+    """A request to the agent with another HTTP method than its path takes."""
+
+    code = "request.method"
+    http_status = 405
 
 
 class BadPayload(InputError):
@@ -435,22 +448,88 @@ class FactsAhead(Unavailable):
     default_hint = "this machine's clock is behind the chain's; set it"
 
 
+class NotStapled(Unavailable):
+    """A commitment of which the staple says nothing: it may be revoked or not."""
+
+    code = "facts.not_stapled"
+    default_hint = "staple the proof again, all of it, with 'wave prove --staple'"
+
+
+class UntrustedBlock(Unavailable):
+    """A staple that speaks of another block than the one that is trusted."""
+
+    code = "facts.untrusted_block"
+    default_hint = "staple the proof again, or learn the hash of the staple's block from somebody you trust"
+
+
 class ChainUnavailable(Unavailable):
     """The chain cannot be reached, or answers what cannot be believed."""
 
     code = "chain.unavailable"
+    default_hint = "does it run ('wave chain run' for one's own), and do WAVE_CHAIN or 'wave chain use' name it?"
+
+
+class AnswerTooLarge(ChainUnavailable):
+    """An answer of a node that is longer than anything that was asked for may be."""
+
+    code = "chain.answer_too_large"
 
 
 class WrongChain(ChainUnavailable):
     """The chain at that address is not the one expected, or has no registry."""
 
     code = "chain.wrong"
+    default_hint = "name the right one with WAVE_CHAIN or 'wave chain use'"
+
+
+class NoQuorum(ChainUnavailable):
+    """Not as many endpoints as must agree said the same."""
+
+    code = "chain.quorum"
+    default_hint = "see which of the endpoints answer, and whether they follow the same chain"
+
+
+class BadHeader(ChainUnavailable):
+    """A block header that does not parse, or does not hash to its block's hash."""
+
+    code = "chain.header"
+
+
+class BadStateProof(ChainUnavailable):
+    """A Merkle proof that does not lead from the block's state root to the registry and its storage."""
+
+    code = "chain.state_proof"
+
+
+class ChainReorganised(ChainUnavailable):
+    """The chain changed further back than a replica follows: what was final is not any more. A person has to decide."""
+
+    code = "chain.reorganised"
 
 
 class TransactionFailed(Unavailable):
     """A transaction that the chain did not carry out."""
 
     code = "chain.transaction"
+
+
+class FeesTooHigh(Unavailable):
+    """The chain asks more for a transaction than the payer's limits allow; nothing was sent."""
+
+    code = "chain.fees"
+    default_hint = "wait until the chain is less busy, or allow a higher fee"
+
+
+class OutOfFunds(Unavailable):
+    """The payer's account cannot pay for a transaction."""
+
+    code = "chain.funds"
+
+
+class StillPending(Unavailable):
+    """A transaction that was sent and is not in a block yet; it may still be carried out."""
+
+    code = "chain.pending"
 
 
 class SearchExhausted(Unavailable):

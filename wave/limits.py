@@ -51,6 +51,16 @@ class Limits:
     proofs_kept: int = 256  # by one peer, for what it does again and again
     decision_log_bytes: int = 4 * 1024 * 1024  # of a device, before its older half is dropped
     request_bytes: int = 1024 * 1024  # body of a call to the agent or the node
+    batch_objects: int = 4_096  # objects under one anchored root
+    batch_bytes: int = 4 * 1024 * 1024
+    batch_seconds: float = 10.0  # for a batch to come from one source
+    promise_blocks: int = 1_024  # from the newest block to the one by which a promise is to be kept
+    header_bytes: int = 2048  # of a block; most have 600 to 700
+    trie_node_bytes: int = 1024  # of a Merkle-Patricia proof; a full branch has 532
+    staple_commitments: int = 1024
+    staple_bytes: int = 512 * 1024
+    reorg_blocks: int = 128  # deepest reorganisation followed: twice what Ethereum takes to make a block final
+    objects_parsed: int = 4_096  # records of entities, and DoTs, kept parsed; the others are held as bytes
     embedded_block_age: int = 15  # seconds after which the embedded node makes an empty block when asked for its head
     lock_wait: float = 5.0  # seconds that a one-shot command waits for the state directory
 

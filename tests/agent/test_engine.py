@@ -255,7 +255,7 @@ def test_a_stopped_chain_is_not_believed_for_long(house: House, monkeypatch: pyt
     house.publish(house.dot(house.owner, house.guest))
     proof = house.engine.call(wire.Prove(ask=house.ask(house.guest))).proof
 
-    def gone(_: object) -> None:
+    def gone(*_: object) -> None:
         raise ChainUnavailable("the chain has stopped")
 
     monkeypatch.setattr(type(house.engine._follower), "sync", gone)

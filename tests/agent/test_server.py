@@ -78,12 +78,13 @@ async def test_the_description_is_valid_and_tells_every_call(agent: AgentClient,
     ):
         document = await response.json()
     validate(document)
-    assert set(document["paths"]) == {f"/v1/{call.path}" for call in wire.CALLS}
+    assert set(document["paths"]) >= {"/v1/watch", *(f"/v1/{call.path}" for call in wire.CALLS)}
+    assert document["paths"]["/v1/watch"]["get"]["responses"]["200"]["content"].keys() == {"text/event-stream"}
     assert set(document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]) == set(codes())
 
 
 async def test_a_body_that_is_no_call_is_one_clear_problem(agent: AgentClient, settings: Settings) -> None:
-    """Bad JSON, unknown calls, unknown fields, the wrong method and the wrong type: 400 and no traceback."""
+    """Bad JSON, unknown calls, unknown fields and the wrong type: 400 and no traceback."""
     await agent.call(wire.Status())
     tries = [
         ("POST", "/v1/resolve", b"{", "application/json"),
@@ -91,7 +92,6 @@ async def test_a_body_that_is_no_call_is_one_clear_problem(agent: AgentClient, s
         ("POST", "/v1/resolve", b'{"name": "a", "more": 1}', "application/json"),
         ("POST", "/v1/nothing", b"{}", "application/json"),
         ("POST", "/v1/resolve", b'{"name": "a"}', "text/plain"),
-        ("GET", "/v1/resolve", b"", "application/json"),
         ("POST", "/elsewhere", b"{}", "application/json"),
         ("POST", "/v1/prove", b'{"ask":' * 4000, "application/json"),
         ("POST", "/v1/facts", b'{"height": 9223372036854775808}', "application/json"),
@@ -104,6 +104,17 @@ async def test_a_body_that_is_no_call_is_one_clear_problem(agent: AgentClient, s
                 problem = json.loads(await response.read())
                 assert (response.status, problem["code"]) == (400, "request.bad"), (path, body[:40])
                 assert response.content_type == "application/problem+json"
+
+
+async def test_a_call_by_another_method_is_told_which_one_is_taken(agent: AgentClient, settings: Settings) -> None:
+    """405 with Allow, as HTTP has it, and a problem that says so."""
+    await agent.call(wire.Status())
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(settings.socket))) as session:
+        for path in ("/v1/resolve", "/v1/status", "/v1/nothing"):
+            async with session.get(f"http://localhost{path}") as response:
+                problem = json.loads(await response.read())
+                assert (response.status, problem["code"]) == (405, "request.method")
+                assert response.headers["Allow"] == "POST"
 
 
 async def test_a_body_past_the_bound_is_refused(agent: AgentClient, settings: Settings) -> None:

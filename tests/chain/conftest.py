@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chain.nodes import Node, anvil, hardhat
 from tests.chain.staging import Clock
 from wave.chain.client import ChainClient
 from wave.chain.node import EmbeddedNode
@@ -23,3 +24,17 @@ def node(tmp_path: Path, clock: Clock) -> Iterator[EmbeddedNode]:
 def client(tmp_path: Path) -> Iterator[ChainClient]:
     with ChainClient.connect("embedded", state=tmp_path) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def hardhat_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """One hardhat for all tests: it takes a second to start. Take back what a test did with evm_revert."""
+    with hardhat(tmp_path_factory.mktemp("hardhat")) as node:
+        yield node
+
+
+@pytest.fixture
+def anvil_node(tmp_path: Path) -> Iterator[Node]:
+    """A new anvil with the registry on it."""
+    with anvil(tmp_path) as node:
+        yield node

@@ -15,6 +15,7 @@ from wave.chain.rpc import Rpc
 from wave.chain.serve import serving
 
 START = genesis.GENESIS_TIME + 1_000_000
+SALT = b"s" * 32
 PAYER = genesis.DEVELOPMENT_ACCOUNTS[0]
 _SECOND_KEY = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"  # the second development account's
 
@@ -40,8 +41,24 @@ def publish_call(data: bytes) -> bytes:
     return call("publish(bytes)", words)
 
 
-def claim_call(label: bytes, target: bytes) -> bytes:
-    return call("claim(bytes32,bytes32)", label.ljust(32, b"\0") + target)
+def commit_call(label: bytes, target: bytes, salt: bytes = SALT) -> bytes:
+    from eth_hash.auto import keccak
+
+    return call("commit(bytes32)", keccak(label.ljust(32, b"\0") + target + salt))
+
+
+def claim_call(label: bytes, target: bytes, salt: bytes = SALT) -> bytes:
+    return call("claim(bytes32,bytes32,bytes32)", label.ljust(32, b"\0") + target + salt)
+
+
+def claim(node: EmbeddedNode, nonce: int, label: bytes, target: bytes) -> None:
+    """Announce a name in one block and claim it in the next; takes two nonces."""
+    for place, data in enumerate((commit_call(label, target), claim_call(label, target))):
+        (outcome,) = node.send([signed(nonce + place, data)])
+        assert isinstance(outcome, bytes), outcome
+        found = node.receipt(outcome)
+        assert found is not None
+        assert found[0].status == 1
 
 
 def revoke_call(preimages: list[bytes]) -> bytes:

@@ -1,4 +1,4 @@
-"""The one web3 client: what it says of every chain that is not as it should be."""
+"""The one client: what it says of every chain that is not as it should be."""
 
 import json
 import socket
@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from tests.chain.staging import Clock, served
-from wave.chain import client as client_module
-from wave.chain import contract, genesis, rpc, wire
+from wave.chain import contract, genesis, rpc, sender, wire
 from wave.chain.client import ChainClient
 from wave.chain.contract import Published
 from wave.chain.node import EmbeddedNode
@@ -23,6 +22,7 @@ from wave.errors import (
     BadSetting,
     ChainUnavailable,
     NameTaken,
+    OutOfFunds,
     StateLocked,
     StateUnwritable,
     TooLarge,
@@ -47,9 +47,9 @@ def test_what_was_published_is_read_again_in_order(client: ChainClient) -> None:
 def test_more_objects_than_one_request_holds_go_in_several(
     client: ChainClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "BATCH_CALLS", 3)
+    monkeypatch.setattr(sender, "BATCH_CALLS", 3)
     assert len(client.publish_many([b"%d" % n for n in range(8)])) == 8
-    monkeypatch.setattr(client_module, "BATCH_BYTES", 9_000)
+    monkeypatch.setattr(sender, "BATCH_BYTES", 9_000)
     big = [bytes([n]) * contract.DATA_BYTES for n in range(3)]
     client.publish_many(big)
     said = [event.data for event in client.events(0, client.head().number) if isinstance(event, Published)]
@@ -97,7 +97,7 @@ def test_a_name_taken_between_look_and_claim_is_refused_too(
     client: ChainClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client.claim("alice", b"t" * 32)
-    monkeypatch.setattr(ChainClient, "_estimate", lambda *_: 200_000)
+    monkeypatch.setattr(sender.Sender, "_estimate", lambda *_: 200_000)
     with pytest.raises(NameTaken):
         client.claim("alice", b"u" * 32)
 
@@ -130,30 +130,31 @@ def test_a_key_that_is_none_is_refused_without_showing_it(tmp_path: Path, key: b
 
 def test_no_text_form_shows_the_key() -> None:
     payer = Payer(genesis.DEVELOPMENT_PAYER)
-    assert genesis.DEVELOPMENT_PAYER.hex() not in repr(payer) + str(payer.__dict__["_account"])
+    assert genesis.DEVELOPMENT_PAYER.hex() not in repr(payer) + repr(payer.__dict__) + str(list(vars(payer).values()))
 
 
 def test_a_payer_without_funds_is_told_so(tmp_path: Path) -> None:
     poor = ChainClient.connect("embedded", state=tmp_path, payer=sha256(b"poor"))
-    with poor, pytest.raises(TransactionFailed, match="insufficient funds"):
+    with poor, pytest.raises(OutOfFunds, match=r"has 0 wei .* may cost \d+ wei") as refusal:
         poor.publish(b"x")
+    assert refusal.value.hint.startswith("send funds to 0x")
 
 
 def test_a_nonce_that_others_used_is_taken_anew(client: ChainClient) -> None:
     client.publish(b"x")
-    assert client._payer is not None
-    client._payer.nonce = 1
+    payer = client._sender.payer
+    assert payer is not None
+    payer.nonce = 1
     client.publish(b"y")
-    client._payer.nonce = 99
+    payer.nonce = 99
     assert len(client.publish_many([b"z", b"z"])) == 2
 
 
 def test_a_payer_whose_nonce_others_always_use_gives_up_in_the_end(
     client: ChainClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "ATTEMPTS", 3)
-    eth = type(client._w3.eth)
-    monkeypatch.setattr(eth, "get_transaction_count", lambda *_: 0)
+    monkeypatch.setattr(sender, "ATTEMPTS", 3)
+    monkeypatch.setattr(EmbeddedNode, "next_nonce", lambda *_: 0)
     with pytest.raises(TransactionFailed, match="3 times"):
         client.publish(b"x")
 
@@ -167,7 +168,11 @@ def test_a_payer_whose_nonce_others_always_use_gives_up_in_the_end(
         ("replacement transaction underpriced", Verdict.NONCE),
         ("max fee per gas less than block base fee: address 0x, maxFeePerGas: 1", Verdict.FEE),
         ("transaction underpriced", Verdict.FEE),
-        ("insufficient funds for gas * price + value", Verdict.REFUSED),
+        ("Transaction maxFeePerGas (1) is too low for the next block, which has a baseFeePerGas of 7", Verdict.FEE),
+        ("insufficient funds for gas * price + value", Verdict.FUNDS),
+        ("Sender doesn't have enough funds to send tx.", Verdict.FUNDS),
+        ("upfront cost exceeds account balance", Verdict.FUNDS),
+        ("execution reverted", Verdict.REFUSED),
         ("", Verdict.REFUSED),
     ],
 )

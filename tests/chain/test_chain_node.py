@@ -303,3 +303,19 @@ def test_a_damaged_file_is_named_and_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ChainUnavailable, match="damaged"):
         EmbeddedNode.open(tmp_path)
     assert (tmp_path / "chain.sqlite").read_bytes().startswith(b"not a database")
+
+
+@pytest.mark.parametrize("known", [0, 1, 7])
+def test_what_the_store_remembers_changes_nothing(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch, known: int
+) -> None:
+    def head(path: Path) -> bytes:
+        with EmbeddedNode.open(path, clock=clock) as node:
+            for nonce in range(1, 6):
+                node.send([signed(nonce, revoke_call([sha256(bytes([nonce]))]))])
+            assert node.next_nonce(PAYER) == 6
+            return bytes(node.head().hash)
+
+    expected = head(tmp_path / "one")
+    monkeypatch.setattr("wave.chain.store.KNOWN", known)
+    assert head(tmp_path / "two") == expected

@@ -10,7 +10,19 @@ import pytest
 import rlp
 from eth_hash.auto import keccak
 
-from tests.chain.staging import PAYER, Clock, ask, claim_call, error_of, publish_call, raw_ask, revoke_call, signed
+from tests.chain.staging import (
+    PAYER,
+    Clock,
+    ask,
+    claim,
+    claim_call,
+    commit_call,
+    error_of,
+    publish_call,
+    raw_ask,
+    revoke_call,
+    signed,
+)
 from wave.chain import contract, forms, genesis, rpc
 from wave.chain.node import EmbeddedNode
 from wave.codec import sha256
@@ -147,16 +159,17 @@ def test_fee_history_has_one_base_fee_more_than_blocks(node: EmbeddedNode) -> No
 
 @pytest.fixture
 def spoken(node: EmbeddedNode) -> EmbeddedNode:
-    """A node with a publication, a revocation and a claim in blocks 3, 4 and 5."""
+    """A node with a publication, a revocation, and a log of another contract with three topics: blocks 3, 4 and 5."""
     node.head()
-    for nonce, data in enumerate([publish_call(b"x"), revoke_call([b"p" * 32]), claim_call(b"al", b"t" * 32)], 1):
+    for nonce, data in enumerate([publish_call(b"x"), revoke_call([b"p" * 32])], 1):
         node.send([signed(nonce, data)])
+    pushed = [bytes.fromhex(topic[2:]) for topic in (SECOND, FIRST, KIND)]
+    node.send([signed(3, b"".join(b"\x7f" + topic for topic in pushed) + b"\x5f\x5f\xa3\x00", to=b"")])
     return node
 
 
 COMMITMENT = _hex(sha256(b"p" * 32))
-LABEL = _hex(b"al".ljust(32, b"\0"))
-TARGET = _hex(b"t" * 32)
+KIND, FIRST, SECOND = (_hex(bytes([n]) * 32) for n in (1, 2, 3))
 
 
 @pytest.mark.parametrize(
@@ -166,14 +179,14 @@ TARGET = _hex(b"t" * 32)
         ({"fromBlock": "earliest", "toBlock": "0x4"}, [3, 4]),
         ({"fromBlock": "0x4", "toBlock": "0xffffff"}, [4, 5]),
         ({}, [5]),
-        ({"fromBlock": "0x0", "address": REGISTRY}, [3, 4, 5]),
-        ({"fromBlock": "0x0", "address": [REGISTRY, ACCOUNT]}, [3, 4, 5]),
+        ({"fromBlock": "0x0", "address": REGISTRY}, [3, 4]),
+        ({"fromBlock": "0x0", "address": [REGISTRY, ACCOUNT]}, [3, 4]),
         ({"fromBlock": "0x0", "address": ACCOUNT}, []),
         ({"fromBlock": "0x0", "topics": ["0x" + contract.REVOKED]}, [4]),
-        ({"fromBlock": "0x0", "topics": [["0x" + contract.REVOKED, "0x" + contract.CLAIMED]]}, [4, 5]),
+        ({"fromBlock": "0x0", "topics": [["0x" + contract.REVOKED, KIND]]}, [4, 5]),
         ({"fromBlock": "0x0", "topics": [None, COMMITMENT]}, [4]),
-        ({"fromBlock": "0x0", "topics": [None, None, TARGET]}, [5]),
-        ({"fromBlock": "0x0", "topics": [None, LABEL, TARGET]}, [5]),
+        ({"fromBlock": "0x0", "topics": [None, None, SECOND]}, [5]),
+        ({"fromBlock": "0x0", "topics": [None, FIRST, SECOND]}, [5]),
         ({"fromBlock": "0x0", "topics": [None, None]}, [4, 5]),
         ({"fromBlock": "0x0", "topics": []}, [3, 4, 5]),
     ],
@@ -269,17 +282,31 @@ def test_a_call_gets_no_more_gas_than_a_block_holds(
 
 @pytest.mark.parametrize("method", ["eth_call", "eth_estimateGas"])
 def test_a_revert_gets_number_three_and_the_words_of_the_contract(node: EmbeddedNode, method: str) -> None:
-    node.send([signed(1, claim_call(b"alice", b"t" * 32))])
-    again = {"from": ACCOUNT, "to": REGISTRY, "data": _hex(claim_call(b"alice", b"u" * 32))}
-    error = error_of(node, method, again)
+    says_no = "0x6c" + b"not like this".hex() + "5f52" + "600d" + "6013" + "fd"  # MSTORE, then REVERT with these words
+    error = error_of(node, method, {"from": ACCOUNT, "data": says_no})
     assert error["code"] == forms.REVERTED
-    assert b"taken" in bytes.fromhex(error["data"][2:])
+    assert bytes.fromhex(error["data"][2:]) == b"not like this"
+
+
+@pytest.mark.parametrize("method", ["eth_call", "eth_estimateGas"])
+def test_the_registry_refuses_without_a_word(node: EmbeddedNode, method: str) -> None:
+    unannounced = {"from": ACCOUNT, "to": REGISTRY, "data": _hex(claim_call(b"alice", b"u" * 32))}
+    error = error_of(node, method, unannounced)
+    assert (error["code"], error["data"]) == (forms.REVERTED, "0x")
+
+
+def test_an_estimate_is_for_the_next_block(node: EmbeddedNode) -> None:
+    """A claim may follow its announcement at once, though it must be mined in a later block."""
+    node.send([signed(1, commit_call(b"alice", b"t" * 32))])
+    ask(node, "eth_estimateGas", {"from": ACCOUNT, "to": REGISTRY, "data": _hex(claim_call(b"alice", b"t" * 32))})
 
 
 def test_a_call_returns_what_the_contract_says(node: EmbeddedNode) -> None:
-    node.send([signed(1, claim_call(b"alice", b"t" * 32))])
+    claim(node, 1, b"alice", b"t" * 32)
     selector = keccak(b"alias(bytes32)")[:4]
-    assert ask(node, "eth_call", {"to": REGISTRY, "input": _hex(selector + b"alice".ljust(32, b"\0"))}) == TARGET
+    assert ask(node, "eth_call", {"to": REGISTRY, "input": _hex(selector + b"alice".ljust(32, b"\0"))}) == _hex(
+        b"t" * 32
+    )
 
 
 def test_a_full_disk_is_named_by_its_own_code(node: EmbeddedNode, monkeypatch: pytest.MonkeyPatch) -> None:

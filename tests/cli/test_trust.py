@@ -132,7 +132,7 @@ def test_on_a_chain_of_others_a_grant_is_not_published_unless_asked(
 
     def elsewhere(engine: Engine, call: object) -> object:
         reply: object = real(engine, call)  # type: ignore[arg-type]
-        return replace(reply, chain="https://rpc.example.org/") if isinstance(reply, StatusReply) else reply
+        return replace(reply, own=False) if isinstance(reply, StatusReply) else reply
 
     monkeypatch.setattr(Engine, "call", elsewhere)
     grant = ("grant", "--from", "home.ent", "--to", "bob", "--json")

@@ -195,6 +195,26 @@ def test_what_the_library_logs_is_said_like_a_warning(fresh: Shell, tmp_path: Pa
     other.done("mkentity", "-o", "b.ent", "--no-passphrase")
     (fresh.home / "chain").rename(fresh.home / "lost")
     (other.home / "chain").rename(fresh.home / "chain")
+    (fresh.home / "followed.json").unlink()  # or the other chain would be refused
     ran = fresh.done("status")
     assert ran.err.startswith("wave: warning: the chain changed")
     assert "is WAVE_CHAIN what it was?" in ran.err
+
+
+def test_a_long_way_to_the_newest_block_is_shown_and_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    ui.progress(2_000, 90_000)
+    assert "block 2,000 of 90,000 (2 %)" in terminal.getvalue()
+    ui.progress(89_999, 90_000)
+    assert terminal.getvalue().endswith("\r\x1b[K")
+
+
+def test_a_short_way_and_a_stream_that_is_no_terminal_show_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, stream = Terminal(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    ui.progress(90_000, 90_001)
+    assert "block" not in terminal.getvalue()
+    monkeypatch.setattr(sys, "stderr", stream)
+    ui.progress(2_000, 90_000)
+    assert stream.getvalue() == ""

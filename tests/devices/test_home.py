@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from devices.log import DecisionLog, Entry
 from devices.plan import ControllerPlan, DevicePlan, HomePlan, address
 from tests.bus.town import Town, until
 from tests.world import DAY, World
-from wave.agent.wire import Call, FindObject, ObjectReply, Publish, PublishReply, identity
+from wave.agent.wire import Call, FindObject, ObjectReply, Publish, PublishReply, Status, identity
 from wave.codec import id_text
 from wave.dots.dot import Dot
 from wave.entities.entity import Entity
@@ -44,11 +45,15 @@ class Registry:
     def __init__(self, world: World) -> None:
         self.world = world
         self.objects: dict[str, bytes] = {}
+        self.own = True
 
     async def call(self, call: Call[Any]) -> Any:
         if isinstance(call, Publish):
+            assert call.keep_only is not self.own
             self.objects.update({id_text(decode_object(data).id): data for data in call.objects})
             return PublishReply(objects=())
+        if isinstance(call, Status):
+            return SimpleNamespace(own=self.own)
         assert isinstance(call, FindObject)
         if call.id not in self.objects:
             raise UnknownObject("not here")
@@ -110,6 +115,11 @@ async def test_a_home_gives_each_actor_an_entity_and_just_its_rights(provision: 
     assert all(dot.indirections == 0 and dot.giver == dot.namespace for dot in provision.registry.dots)
     published = [decode_object(data).kind for data in provision.registry.objects.values()]
     assert sorted(published) == ["dot"] * 3 + ["entity"] * 4
+
+
+async def test_on_a_chain_of_others_a_home_shows_nobody_what_it_has(provision: Provisioned) -> None:
+    provision.registry.own = False  # the registry sees to it that nothing is published then
+    assert (await provision())[0] == ["light0", "switch0", "controller0"]
 
 
 async def test_doing_it_again_changes_nothing(provision: Provisioned) -> None:

@@ -289,3 +289,39 @@ def test_whatever_a_path_gives_some_holding_gives_as_far_and_as_long(world: Worl
 def lasts(walk: tuple[Dot, ...], facts: Facts) -> int:
     people = {end for dot in walk for end in (dot.giver, dot.receiver)} - {EVERYBODY}
     return min(*(dot.expires for dot in walk), *(facts.entities[end].expires for end in people))
+
+
+@given(WORLDS, SEEDS, st.sampled_from(STATEMENTS))
+@settings(max_examples=300, deadline=None)
+def test_dots_that_are_not_genuine_are_as_if_they_were_not_there(world: World, seed: int, statement: Statement) -> None:
+    """What a search finds past false DoTs is what it finds without them, but for the choice among equals."""
+    false = {one for one in world.dots if random.Random(f"{seed} {one.id.hex()}").random() < 0.3}
+    asked: list[Dot] = []
+
+    def genuine(one: Dot) -> bool:
+        asked.append(one)
+        return one not in false
+
+    mixed, plain = Graph(world.dots, genuine=genuine), Graph(one for one in world.dots if one not in false)
+    namespace = NAMESPACE.id
+
+    def length(graph: Graph) -> int | None:
+        try:
+            path = find_path(
+                graph, statement, subject=world.subject, namespace=namespace, facts=world.facts, now=NOW, context={}
+            )
+        except Refused:
+            return None
+        assert false.isdisjoint(path)
+        return len(path)
+
+    assert length(mixed) == length(plain)
+    assert holdings(mixed, world.subject, world.facts, NOW) == holdings(plain, world.subject, world.facts, NOW)
+    reached = [
+        {who: (held.hops_left, len(held.path)) for who, held in found.items()}
+        for found in (holders(graph, statement, namespace, world.facts, NOW) for graph in (mixed, plain))
+    ]
+    assert reached[0].keys() == reached[1].keys()
+    assert [reached[0][who][0] for who in reached[0]] == [reached[1][who][0] for who in reached[0]]
+    assert set(mixed.dots(namespace)) == set(plain.dots(namespace))
+    event("false ones asked about" if false & set(asked) else "none of them met")

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from functools import cache
 
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -341,3 +343,15 @@ def test_a_passphrase_that_no_encoding_knows_locks_and_unlocks() -> None:
     """A terminal may hand over bytes that are not UTF-8; they are a passphrase like any other."""
     box = keys.lock(SEED, "\udcff", salt=SALT, nonce=NONCE, cost=keys.LEAST_COSTLY, bound_to=b"")
     assert keys.unlock(box, "\udcff", salt=SALT, nonce=NONCE, cost=keys.LEAST_COSTLY, bound_to=b"") == SEED
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(max_size=300))
+def test_what_is_derived_is_hkdf(seed: bytes, purpose: bytes) -> None:
+    """RFC 5869 with SHA-256 and no salt, as another library has it."""
+    other = HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(seed)
+    assert keys.derive(seed, purpose) == other
+
+
+def test_signing_with_a_key_made_once_gives_the_same_signature() -> None:
+    """Ed25519 signatures are deterministic."""
+    assert keys.sign_with(keys.signing_key(SEED), b"message") == keys.sign(SEED, b"message")

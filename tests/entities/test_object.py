@@ -39,7 +39,7 @@ def test_no_signing_input_can_be_read_as_one_of_another_kind() -> None:
 
 @pytest.mark.parametrize("kind", ["", "Entity", "dots", "secret", "entity\0", "dot/v1\0"])
 def test_a_kind_that_does_not_exist_is_refused(kind: str) -> None:
-    """There are five kinds."""
+    """There are six kinds."""
     with pytest.raises(WrongKind) as caught:
         decode_object(encode((kind, b"", bytes(64))))
     assert caught.value.code == "object.wrong_kind"

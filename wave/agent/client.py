@@ -2,11 +2,12 @@
 
 import http.client
 import socket
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
 
-from wave.agent.wire import Call, FactsSince, decode_reply, encode
+from wave.agent.wire import Call, FactsSince, Happening, decode_happening, decode_problem, decode_reply, encode
 from wave.chain.listen import is_loopback
 from wave.codec import parse_id
 from wave.dots.facts import Facts
@@ -15,6 +16,7 @@ from wave.errors import AgentUnavailable, BadSetting
 R = TypeVar("R")
 
 DEFAULT_TIMEOUT = 60.0
+SILENCE = 60.0  # seconds without a word, after which a stream's other end is taken to be gone
 
 
 class Address:
@@ -90,6 +92,33 @@ class AgentClient:
         except self._errors as error:
             raise self._address.gone(str(error) or type(error).__name__) from None
         return decode_reply(call, status, body)
+
+    async def watch(self, *, since: str | None = None, namespace: str | None = None) -> AsyncIterator[Happening]:
+        """Yield what happens on the registry, for as long as the agent is there.
+
+        ``since`` is a height or the id of the last happening seen, after which it goes on; None is now. ``namespace``
+        (an id) leaves out what does not concern it. Raises the error that ended the stream.
+        """
+        import aiohttp
+
+        places = {name: text for name, text in (("since", since), ("namespace", namespace)) if text is not None}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=DEFAULT_TIMEOUT, sock_read=SILENCE)
+        try:
+            async with self._session.get("/v1/watch", params=places, timeout=timeout) as response:
+                if response.status != 200 or response.content_type != "text/event-stream":
+                    raise decode_problem(await response.read())
+                kind = ""
+                async for line in response.content:
+                    name, _, value = line.rstrip(b"\r\n").partition(b": ")
+                    if name == b"event":
+                        kind = value.decode("ascii", "replace")
+                    elif name == b"data" and kind == "problem":
+                        raise decode_problem(value)
+                    elif name == b"data":
+                        yield decode_happening(value)
+        except (*self._errors, ValueError) as error:  # ValueError: a line longer than any of ours
+            raise self._address.gone(str(error) or type(error).__name__) from None
+        raise self._address.gone("it ended the stream")
 
     async def close(self) -> None:
         """Close the connections."""

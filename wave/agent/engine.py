@@ -2,17 +2,21 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 from wave import __version__
 from wave.agent import wire
+from wave.agent.following import REPLICA, LazyChain
+from wave.agent.history import Cursor, History
 from wave.agent.knowledge import Knowledge, Thing, parse
+from wave.agent.registrar import Registrar, audit_promise
 from wave.agent.rights import Rights
-from wave.agent.settings import EMBEDDED, Settings
+from wave.agent.settings import EMBEDDED, Settings, shown_url
 from wave.agent.store import Store
 from wave.agent.views import path_ids
+from wave.chain.contract import Anchored
 from wave.chain.follower import Follower
 from wave.codec import id_text, parse_id
 from wave.dots import rules
@@ -22,10 +26,12 @@ from wave.dots.proof import Proof
 from wave.dots.request import Request
 from wave.dots.verify import verify
 from wave.entities.entity import Entity
-from wave.entities.object import ENTITY, decode_object
+from wave.entities.object import ENTITY, SignedObject, decode_object
 from wave.errors import (
     BadRequest,
+    ChainReorganised,
     ChainUnavailable,
+    NoQuorum,
     NotFound,
     Refused,
     Revoked,
@@ -34,56 +40,12 @@ from wave.errors import (
     UnknownEntity,
     UnknownObject,
     WaveError,
+    WrongChain,
     codes,
 )
 from wave.limits import LIMITS
 
-if TYPE_CHECKING:
-    from wave.chain.client import Block, ChainClient
-    from wave.chain.contract import Event
-
 R = TypeVar("R")
-
-
-class LazyChain:
-    """A chain that is connected to when it is first asked: web3 and py-evm load slowly, and many acts need neither."""
-
-    def __init__(self, settings: Settings, wait: float) -> None:
-        """Remember where the chain is; a command waits ``wait`` seconds for the embedded one."""
-        self._settings = settings
-        self._wait = wait
-        self._client: ChainClient | None = None
-
-    @property
-    def client(self) -> "ChainClient":
-        """The client, connected; :class:`ChainUnavailable`, :class:`StateLocked`."""
-        if self._client is None:
-            from wave.chain.client import ChainClient
-
-            self._client = ChainClient.connect(self._settings.chain, state=self._settings.home, wait=self._wait)
-        return self._client
-
-    @property
-    def connected(self) -> bool:
-        """Whether the chain was asked already."""
-        return self._client is not None
-
-    def head(self) -> "Block":
-        """Return the newest block."""
-        return self.client.head()
-
-    def block(self, number: int) -> "Block | None":
-        """Return a block, or None when the chain is shorter."""
-        return self.client.block(number)
-
-    def events(self, from_height: int, to_height: int) -> "list[Event]":
-        """Return what the registry said in these blocks."""
-        return self.client.events(from_height, to_height)
-
-    def close(self) -> None:
-        """Close the connection if there is one."""
-        if self._client is not None:
-            self._client.close()
 
 
 class Engine:
@@ -92,19 +54,48 @@ class Engine:
     ``refresh_after`` is the age in seconds from which on what was last heard from the chain is asked for again.
     """
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], float], wait: float, refresh_after: float) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float],
+        wait: float,
+        refresh_after: float,
+        passphrase: Callable[[str], str] | None,
+        daemon: bool = False,
+    ) -> None:
         """Use :meth:`open`."""
         self.settings = settings
         self._clock = clock
         self._refresh_after = refresh_after
-        self._chain = LazyChain(settings, wait)
-        self._follower = Follower(self._chain, settings.home / "replica.sqlite", wait=wait)
+        self._chain = LazyChain(settings, wait, passphrase)
+        self._follower = Follower(self._chain, settings.home / REPLICA, wait=wait, confirmations=settings.confirmations)
+        self._chain.newest = lambda: (self._follower.facts.height, self._follower.facts.block_hash)
         try:
             self._store = Store(settings.home / "agent.sqlite")
         except BaseException:
             self._follower.close()
             raise
+        try:
+            self.registrar = Registrar(
+                settings.home,
+                self._follower,
+                client=lambda: self._chain.writer,
+                sync=self._sync,
+                height_of=self._height_of,
+                asks_nobody=lambda: self._chain.asks_nobody,
+                sources=settings.sources,
+                daemon=daemon,
+            )
+        except BaseException:
+            self._store.close()
+            self._follower.close()
+            raise
+        self._daemon = daemon
+        self.progress: Callable[[int, int], None] | None = None
+        """Told, while blocks are taken in, the height that was reached and that of the chain's head."""
         self._heard = float(self._follower.facts.time) if settings.chain == EMBEDDED else float("-inf")
+        self._history = History(settings.home, self._chain, self._follower, settings.confirmations)
         self._known: Knowledge | None = None
         self._generation = 0
         self._learned = 0
@@ -117,11 +108,15 @@ class Engine:
         clock: Callable[[], float] = time.time,
         wait: float = LIMITS.lock_wait,
         refresh_after: float | None = None,
+        passphrase: Callable[[str], str] | None = None,
+        daemon: bool = False,
     ) -> Self:
         """Open the state directory, creating it for its owner alone; :class:`StateLocked`, :class:`StateUnwritable`.
 
-        By default the chain is asked before every check, except the embedded one, which cannot move while this process
-        owns its directory: there only when the facts have become stale.
+        ``passphrase`` returns that of the payer's key file, which it is given, when something is written; None: nobody
+        can be asked. By default the chain is asked before every check, except the embedded one, which cannot move while
+        this process owns its directory: there only when the facts have become stale. A ``daemon`` lets objects that
+        are queued wait for others to share their batch, and waits for no source of batches.
         """
         try:
             settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -129,10 +124,11 @@ class Engine:
             raise StateUnwritable(f"cannot create {settings.home}: {error.strerror}") from None
         if refresh_after is None:
             refresh_after = LIMITS.max_staleness / 2 if settings.chain == EMBEDDED else 0.0
-        return cls(settings, clock=clock, wait=wait, refresh_after=refresh_after)
+        return cls(settings, clock=clock, wait=wait, refresh_after=refresh_after, passphrase=passphrase, daemon=daemon)
 
     def close(self) -> None:
         """Close everything, the chain last."""
+        self.registrar.close()
         self._store.close()
         self._follower.close()
         self._chain.close()
@@ -165,27 +161,34 @@ class Engine:
         if due or anew or (at_least is not None and facts.height < at_least):
             try:
                 facts = self._sync()
+            except (WrongChain, ChainReorganised, NoQuorum):
+                raise  # what was heard before may be what the chain took back
             except ChainUnavailable:
                 if facts.height < 0:
                     raise
         return replace(facts, entities=self.knowledge.entities)
 
     def _sync(self) -> Facts:
-        facts = self._follower.sync()
+        facts = self._follower.sync(self.progress)
         self._heard = self._clock()
+        self.registrar.after_sync()
         return facts
+
+    def _height_of(self, identity: bytes) -> int | None:
+        return self.knowledge.heights.get(identity)
 
     @property
     def knowledge(self) -> Knowledge:
         """Objects known here, brought up to what the follower has taken in."""
         if self._known is None or self._generation != self._follower.generation:
             self._generation, self._learned = self._follower.generation, 0
-            self._known = Knowledge()
+            self._known = Knowledge(self._follower)
             for data in self._store.objects():
-                self._known.learn(parse(decode_object(data)), None)
+                self._known.learn(decode_object(data), kept=True)
         for entry in self._follower.objects(after=self._learned):
-            self._known.learn(parse(entry.object), entry.height)
+            self._known.learn(entry)
             self._learned = entry.seq
+        self._known.settle()
         return self._known
 
     # Acts ----------------------------------------------------------------------------------------------------------
@@ -194,9 +197,10 @@ class Engine:
         """Ask the chain, and say how everything is; :class:`ChainUnavailable`."""
         facts = self._sync()
         known = self.knowledge
+        withheld = self.registrar.withheld()
         return wire.StatusReply(
             version=__version__,
-            chain=EMBEDDED if self.settings.chain == EMBEDDED else self._chain.client.name,
+            chain=",".join(shown_url(url) for url in self.settings.urls) or EMBEDDED,
             chain_id=self._chain.client.chain_id,
             registry=self._chain.client.registry,
             height=facts.height,
@@ -205,14 +209,25 @@ class Engine:
             age=max(0, self._now() - facts.time),
             counts=wire.Counts(
                 entities=len(known.entities),
-                dots=len(known.dots),
+                dots=len(known.graph),
                 names=len(known.names),
+                aliases=len(facts.aliases),
                 revocations=len(facts.revocations),
                 unreadable=sum(self._follower.refused().values()),
             ),
             peers=0,
             pid=os.getpid(),
             home=str(self.settings.home),
+            pending=self.registrar.pending(),
+            withheld=len(withheld),
+            withheld_batches=tuple(_withheld(one) for one in withheld[:_WITHHELD_SHOWN]),
+            own=self.settings.own,
+            confirmations=self.settings.confirmations,
+            endpoints=max(1, len(self.settings.urls)),
+            disagreements=tuple(
+                f"{name} contradicted the other endpoints {'once' if times == 1 else f'{times} times'}"
+                for name, times in sorted(self._chain.client.disagreements.items())
+            ),
         )
 
     def publish(self, call: wire.Publish) -> wire.PublishReply:
@@ -221,10 +236,11 @@ class Engine:
         known = self.knowledge
         fresh = [Entity.from_object(one) for one in signed if one.kind == ENTITY]
         things = [known.check(one, fresh) for one in signed]
+        published: dict[bytes, int] = {}
         if call.keep_only:
             self._store.keep(signed)
-            for thing in things:
-                known.learn(thing, None)
+            for one in signed:
+                known.learn(one, kept=True)
         else:
             self._sync()
             known = self.knowledge
@@ -233,38 +249,101 @@ class Engine:
                 _check_unrevoked(thing, self._follower.facts)
             missing = dict.fromkeys(one for one in signed if one.id not in known.heights)
             if missing:
-                self._chain.client.publish_many([one.to_bytes() for one in missing])
+                published = self.registrar.publish(list(missing))
                 self._sync()
         heights = self.knowledge.heights
         return wire.PublishReply(
             objects=tuple(
-                wire.Published(id=id_text(one.id), kind=one.kind, height=heights.get(one.id)) for one in signed
+                wire.Published(id=id_text(one.id), kind=one.kind, height=published.get(one.id, heights.get(one.id)))
+                for one in signed
             )
         )
+
+    def anchor(self, call: wire.Anchor) -> wire.AnchorReply:
+        """Check every object, then queue all of them; without a daemon, they are anchored before this returns."""
+        signed = [decode_object(data) for data in call.objects]
+        self._sync()
+        known = self.knowledge
+        fresh = [Entity.from_object(one) for one in signed if one.kind == ENTITY]
+        fresh += self._queued_givers(signed, known)
+        things = [known.check(one, fresh) for one in signed]
+        _check_givers(things, known, {one.id for one in fresh})
+        for thing in things:
+            _check_unrevoked(thing, self._follower.facts)
+        missing = list(dict.fromkeys(one for one in signed if one.id not in known.heights))
+        promises = self.registrar.queue(missing) if missing else {}
+        roots = () if self._daemon else tuple(entry.act.key.hex() for entry in self.registrar.flush())
+        if roots:
+            self._sync()
+        heights = self.knowledge.heights
+        return wire.AnchorReply(
+            objects=tuple(
+                wire.Queued(
+                    id=id_text(one.id),
+                    kind=one.kind,
+                    height=heights.get(one.id),
+                    promise=promises[one.id].to_bytes() if one.id in promises else None,
+                )
+                for one in signed
+            ),
+            roots=roots,
+        )
+
+    def _queued_givers(self, signed: list[SignedObject], known: Knowledge) -> list[Entity]:
+        """Return the records of givers that were queued before and are not anchored yet."""
+        givers = {thing.fields.giver for thing in map(parse, signed) if not isinstance(thing, Entity)}
+        found = [self.registrar.outbox.waiting(giver) for giver in givers if giver not in known.heights]
+        return [Entity.from_bytes(data) for data in found if data is not None]
+
+    def audit(self, call: wire.Audit) -> wire.AuditReply:
+        """Say of each promise whether it was kept, and which batches are withheld."""
+        facts = self._facts(anew=True)
+        known = self.knowledge
+        records = {one.id: one for one in map(Entity.from_bytes, call.records)}
+        keyring = {entity.id: entity for _, entity in self.settings.keyring}
+        client = self._chain.client
+        return wire.AuditReply(
+            height=facts.height,
+            promises=tuple(
+                audit_promise(
+                    data,
+                    self._follower,
+                    known.check,
+                    {**keyring, **known.entities, **records}.get,
+                    chain=(client.chain_id, bytes.fromhex(client.registry.removeprefix("0x"))),
+                )
+                for data in call.promises
+            ),
+            withheld=tuple(_withheld(one) for one in self.registrar.withheld()[:_WITHHELD_SHOWN]),
+        )
+
+    def tick(self) -> None:
+        """Do what a daemon does when nobody asks: anchor what is due and send what is pending."""
+        self.registrar.tick()
 
     def revoke(self, call: wire.Revoke) -> wire.HeightReply:
         """Publish preimages and see them counted."""
         if not all(len(preimage) == _PREIMAGE_BYTES for preimage in call.preimages) or not call.preimages:
             raise BadRequest("a revocation is one or more preimages of 32 bytes")
-        receipt = self._chain.client.revoke(call.preimages)
+        height = self.registrar.revoke(call.preimages)
         self._sync()
-        return wire.HeightReply(height=receipt.height)
+        return wire.HeightReply(height=height)
 
-    def claim(self, call: wire.Claim) -> wire.HeightReply:
+    def claim(self, call: wire.Claim) -> wire.ClaimReply:
         """Take an alias; :class:`NameTaken`."""
-        receipt = self._chain.client.claim(call.label, wire.identity(call.target))
+        height, committed = self.registrar.claim(call.label, wire.identity(call.target))
         self._sync()
-        return wire.HeightReply(height=receipt.height)
+        return wire.ClaimReply(height=height, committed=committed)
 
     def find_object(self, call: wire.FindObject) -> wire.ObjectReply:
         """Find an object among the published and the kept; :class:`UnknownObject`."""
         identity = wire.identity(call.id)
         facts = self._facts()
-        entry = self._follower.object(identity)
+        entry = self.knowledge.published(identity)
         data = entry.data if entry else self._store.object(identity)
         if data is None:
             facts = self._facts(anew=True)
-            entry = self._follower.object(identity)
+            entry = self.knowledge.published(identity)
             data = entry.data if entry else None
         if data is None:
             raise UnknownObject(f"no object {call.id} is known here")
@@ -310,6 +389,28 @@ class Engine:
             revocations={id_text(commitment): height for commitment, height in self._follower.revocations(after=after)},
         )
 
+    # What happened -------------------------------------------------------------------------------------------------
+
+    def log(self, call: wire.Log) -> wire.LogReply:
+        """List what the registry said about a namespace."""
+        self._facts(anew=True)
+        return self._history.log(wire.identity(call.namespace), call.after, self.knowledge)
+
+    def watcher(self, since: str | None) -> Cursor:
+        """Return where somebody who watches begins: after a place on the chain, or now; :class:`BadRequest`."""
+        self._facts(anew=True)
+        return self._history.cursor(since)
+
+    def follow(self) -> tuple[int, bytes, int]:
+        """Ask the chain what is new; return something that differs when anything that watchers are told may."""
+        self._facts()
+        self.knowledge  # noqa: B018 - brings itself up to date
+        return self._follower.facts.height, self._follower.facts.block_hash, self._learned
+
+    def watched(self, cursor: Cursor, namespace: bytes | None) -> tuple[list[wire.Happening], Cursor, bool]:
+        """Return what happened after ``cursor``, as far as it is known, how far that goes, and whether more did."""
+        return self._history.page(cursor, namespace, self.knowledge)
+
     # Rights --------------------------------------------------------------------------------------------------------
 
     def _rights(self, *, anew: bool = False) -> Rights:
@@ -348,6 +449,16 @@ class Engine:
             proof=proof.to_bytes(),
             paths=tuple(path_ids(path) for path in proof.paths),
             until=min([dot.expires for dot in proof.dots] + people),
+        )
+
+    def staple(self, call: wire.Staple) -> wire.StapleReply:
+        """Staple a proof to the newest block; :class:`ChainUnavailable`."""
+        from wave.chain.staple import Staple
+
+        staple = Staple.build(self._chain.client, Proof.from_bytes(call.proof))
+        header = staple.header
+        return wire.StapleReply(
+            staple=staple.to_bytes(), height=header.number, block_hash=header.hash.hex(), time=header.time
         )
 
     def verify(self, call: wire.Verify) -> wire.VerdictReply:
@@ -418,13 +529,17 @@ def _check_unrevoked(thing: Thing, facts: Facts) -> None:
         )
 
 
-def _check_givers(things: list[Thing], known: Knowledge) -> None:
+def _withheld(anchor: Anchored) -> wire.Withheld:
+    return wire.Withheld(root=anchor.root.hex(), count=str(anchor.count), height=anchor.height)
+
+
+def _check_givers(things: list[Thing], known: Knowledge, also: Collection[bytes] = ()) -> None:
     """Raise :class:`UnknownEntity` when a giver's record would not be on the chain: nobody could check what it gave."""
     together = {thing.id for thing in things}
     for thing in things:
         if not isinstance(thing, Entity):
             giver = thing.fields.giver
-            if giver not in together and giver not in known.heights:
+            if giver not in together and giver not in known.heights and giver not in also:
                 raise UnknownEntity(
                     f"the record of the giver {rules.short(giver)} is only kept here; nobody could check what it gave",
                     hint="publish it with 'wave mkentity --publish-again FILE', or keep this here too",
@@ -432,19 +547,24 @@ def _check_givers(things: list[Thing], known: Knowledge) -> None:
 
 
 _PREIMAGE_BYTES: Final = 32
+_WITHHELD_SHOWN: Final = 64
 _ACTS: Final[dict[type[wire.Call[Any]], Callable[[Engine, Any], Any]]] = {
     wire.Status: Engine.status,
     wire.Publish: Engine.publish,
+    wire.Anchor: Engine.anchor,
+    wire.Audit: Engine.audit,
     wire.Revoke: Engine.revoke,
     wire.Claim: Engine.claim,
     wire.FindObject: Engine.find_object,
     wire.Resolve: Engine.resolve,
     wire.Names: Engine.names,
     wire.Prove: Engine.prove,
+    wire.Staple: Engine.staple,
     wire.Verify: Engine.verify,
     wire.Why: Engine.why,
     wire.Graph: Engine.graph,
     wire.Who: Engine.who,
     wire.What: Engine.what,
+    wire.Log: Engine.log,
     wire.FactsSince: Engine.facts_since,
 }

@@ -1,18 +1,47 @@
-"""What an agent knows, in memory: records, DoTs and names, published ones and those that are only kept here."""
+"""What an agent knows, in memory: records, DoTs and names, published ones and those that are only kept here.
 
-from collections.abc import Iterable
+Nobody has looked at the signature of a published object before it comes here. It is looked at when the object is first
+used: when a proof is built from it, when it is shown, when a name is resolved, when it is found by its id. What does
+not verify is dropped and counted, and the question is answered without it. So no answer rests on an unchecked
+signature, and a signature is checked once at most in a process, however many questions are asked.
+"""
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from typing import Protocol
+
+from wave.chain.replica import Entry
 from wave.codec import id_text, parse_id
+from wave.dots.cache import LeastRecent
 from wave.dots.dot import Dot
 from wave.dots.facts import Facts
 from wave.dots.graph import Graph
+from wave.dots.held import HeldDot
+from wave.dots.records import Records
 from wave.entities.entity import Entity
 from wave.entities.object import DOT, ENTITY, NAME, SignedObject
-from wave.errors import BadName, NameRevoked, TooLarge, UnknownEntity, UnknownName, WrongKind
+from wave.errors import BadName, NameRevoked, TooLarge, UnknownEntity, UnknownName, WaveError, WrongKind
 from wave.limits import LIMITS
 from wave.namespace.name import Name
 
 Thing = Entity | Dot | Name
+
+
+class Source(Protocol):
+    """Where published objects come from; :class:`wave.chain.follower.Follower` is one."""
+
+    @property
+    def facts(self) -> Facts:
+        """What the registry said; its records are checked when they are first asked for."""
+        ...
+
+    def variants(self, identity: bytes) -> list[Entry]:
+        """Return the object of that id under every signature that it was published with."""
+        ...
+
+    def refuse(self, code: str) -> None:
+        """Count an object whose signature turned out to be bad."""
+        ...
 
 
 def parse(signed: SignedObject) -> Thing:
@@ -26,17 +55,150 @@ def parse(signed: SignedObject) -> Thing:
     raise WrongKind(f"objects of kind {signed.kind!r} are not published by themselves")
 
 
-class Knowledge:
-    """Objects whose signatures hold, by what they are. ``heights`` says in which block an object was published."""
+class Heights:
+    """In which block an object was first published, under a signature that holds."""
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
-        self.entities: dict[bytes, Entity] = {}
-        self.dots: dict[bytes, Dot] = {}
+    __slots__ = ("_knowledge",)
+
+    def __init__(self, knowledge: "Knowledge") -> None:
+        self._knowledge = knowledge
+
+    def get(self, identity: bytes) -> int | None:
+        """Return the height at which the object of that id was published, or None."""
+        entry = self._knowledge.published(identity)
+        return None if entry is None else entry.height
+
+    def __contains__(self, identity: bytes) -> bool:
+        """Tell whether the object of that id was published."""
+        return self._knowledge.published(identity) is not None
+
+
+class Knowledge:
+    """Objects by what they are; ``graph``, ``names`` and ``entities`` give none whose signature does not hold.
+
+    A DoT or name whose giver's record is not known yet cannot be checked: it is not used, and waits.
+    """
+
+    def __init__(self, source: Source) -> None:
+        """Begin with the records of ``source`` and nothing else; what it published has to be learned."""
+        self._source = source
+        self.entities = Records(source.facts.entities, refused=source.refuse)
+        self.graph = Graph(genuine=self.genuine)
         self.names: dict[bytes, Name] = {}
-        self.heights: dict[bytes, int] = {}
-        self.graph = Graph()
+        self.heights = Heights(self)
+        self._ids: dict[bytes, bytes] = {}
         self._by_giver: dict[tuple[bytes, str], list[Name]] = {}
+        self._good: set[Dot | Name] = set()
+        self._bad: set[Dot | Name] = set()
+        self._further: dict[Dot | Name, list[bytes]] = {}
+        self._true: LeastRecent[tuple[bytes, bytes], bool] = LeastRecent(LIMITS.signature_cache)
+        self._false: LeastRecent[tuple[bytes, bytes], bool] = LeastRecent(LIMITS.signature_cache)
+
+    # Learning ------------------------------------------------------------------------------------------------------
+
+    def learn(self, signed: SignedObject | Entry, *, kept: bool = False) -> None:
+        """Take in an object that parses, its signature not looked at; ``kept`` is one that only this agent has."""
+        if signed.kind == DOT:
+            dot = HeldDot(signed.body, signed.signature, self._ids)
+            known = self.graph.find(dot)
+            if known is None:
+                self.graph.add(dot)
+            else:
+                self._again(known, signed.signature)
+        elif signed.kind == NAME:
+            name = Name(signed.body, signed.signature)
+            if name.id not in self.names:
+                self.names[name.id] = name
+                self._by_giver.setdefault((name.fields.giver, name.fields.label), []).append(name)
+            else:
+                self._again(self.names[name.id], signed.signature)
+        elif kept:
+            self.entities.add(signed.id, signed.body, signed.signature)
+
+    def _again(self, known: Dot | Name, signature: bytes) -> None:
+        """Remember a further signature of an object whose first one may turn out to be bad."""
+        if known.signature != signature and known not in self._good:
+            self._further.setdefault(known, []).append(signature)
+
+    def settle(self) -> None:
+        """Forget what turned out to be bad. Not while anything goes through the graph."""
+        self.graph.discard(*[thing for thing in self._bad if isinstance(thing, Dot)])
+        names = [thing for thing in self._bad if isinstance(thing, Name)]
+        for name in names:
+            del self.names[name.id]
+        for key in {(name.fields.giver, name.fields.label) for name in names}:
+            self._by_giver[key] = [name for name in self._by_giver[key] if name not in self._bad]
+        self._bad.clear()
+
+    # Signatures ----------------------------------------------------------------------------------------------------
+
+    def genuine(self, thing: Dot | Name) -> bool:
+        """Tell whether the signature of a DoT or name of this knowledge holds, looking at it when that is new.
+
+        Of several signatures that it was published with, it keeps the first that holds. A bad one is counted.
+        """
+        if thing in self._good:
+            return True
+        if thing in self._bad:
+            return False
+        record = self.entities.get(_giver(thing))
+        if record is None:
+            return False
+        further = iter(self._further.pop(thing, ()))
+        while not self._verifies(thing, record):
+            signature = next(further, None)
+            if signature is None:
+                self._bad.add(thing)
+                return False
+            thing.signature = signature  # nobody was given the object with the other one
+        self._good.add(thing)
+        return True
+
+    def _verifies(self, thing: Dot | Name, record: Entity) -> bool:
+        """Check a signature; a bad one is counted once, as far as ``LIMITS.signature_cache`` remembers."""
+        key = thing.id, thing.signature
+        if key in self._false:
+            return False
+        try:
+            thing.check(record.verify_key)
+        except WaveError as error:
+            self._false[key] = True
+            self._source.refuse(error.code)
+            return False
+        return True
+
+    def published(self, identity: bytes) -> Entry | None:
+        """Return the object of that id as it was first published under a signature that holds, confirmed or not."""
+        for entry in self._source.variants(identity):
+            key = entry.id, entry.signature
+            if key in self._true:
+                return entry
+            if self._stands(parse(entry.object)):
+                self._true[key] = True
+                return entry
+        return None
+
+    def _stands(self, thing: Thing) -> bool:
+        if isinstance(thing, Entity):
+            record = self._record(thing.id)
+            return record is not None and record.signature == thing.signature
+        known = self.graph.find(thing) if isinstance(thing, Dot) else self.names.get(thing.id)
+        if known is not None and known.signature == thing.signature and known in self._good:
+            return True
+        record = self._record(_giver(thing))
+        return record is not None and self._verifies(thing, record)
+
+    def _record(self, identity: bytes) -> Entity | None:
+        """Return the record of an entity, also one that waits for its confirmations."""
+        record: Entity | None = self.entities.get(identity)
+        if record is None:
+            for entry in self._source.variants(identity):
+                if entry.kind == ENTITY:
+                    unconfirmed = Entity(entry.body, entry.signature)
+                    with suppress(WaveError):
+                        unconfirmed.check()
+                        return unconfirmed
+        return record
 
     def check(self, signed: SignedObject, also: Iterable[Entity] = ()) -> Thing:
         """Return the object in ``signed`` when its signature holds.
@@ -48,8 +210,8 @@ class Knowledge:
         if isinstance(thing, Entity):
             thing.check()
             return thing
-        giver = thing.fields.giver
-        record = self.entities.get(giver) or next((entity for entity in also if entity.id == giver), None)
+        giver = _giver(thing)
+        record = self._record(giver) or next((entity for entity in also if entity.id == giver), None)
         if record is None:
             raise UnknownEntity(
                 f"the record of the giver {id_text(giver)} is not known here", hint="publish the giver's entity first"
@@ -57,28 +219,23 @@ class Knowledge:
         thing.check(record.verify_key)
         return thing
 
-    def learn(self, thing: Thing, height: int | None) -> None:
-        """Take in an object that was checked; ``height`` is None for one that is only kept here."""
-        if height is not None:
-            self.heights[thing.id] = height
-        if isinstance(thing, Entity):
-            self.entities.setdefault(thing.id, thing)
-        elif isinstance(thing, Dot):
-            if thing.id not in self.dots:
-                self.dots[thing.id] = thing
-                self.graph.add(thing)
-        elif thing.id not in self.names:
-            self.names[thing.id] = thing
-            self._by_giver.setdefault((thing.fields.giver, thing.fields.label), []).append(thing)
+    # Names ---------------------------------------------------------------------------------------------------------
 
     def signed_name(self, giver: bytes, label: str, facts: Facts, now: int) -> Name:
         """Return the newest name ``label`` of ``giver``'s that stands at ``now``; :class:`NotFound`."""
         names = self._by_giver.get((giver, label), [])
-        living = [name for name in names if name.fields.created <= now < name.fields.expires]
-        standing = [name for name in living if facts.revoked_at(name.fields.commitments) is None]
-        if standing:
-            return max(standing, key=lambda name: (name.fields.created, name.id))
-        if living:
+        living = sorted(
+            (name for name in names if name.fields.created <= now < name.fields.expires),
+            key=lambda name: (name.fields.created, name.id),
+            reverse=True,
+        )
+        taken_back = False
+        for name in living:
+            if self.genuine(name):
+                if facts.revoked_at(name.fields.commitments) is None:
+                    return name
+                taken_back = True
+        if taken_back:
             raise NameRevoked(f"{id_text(giver)[:8]} took back the name {label!r}")
         raise UnknownName(f"{id_text(giver)[:8]} calls nothing {label!r}")
 
@@ -104,3 +261,26 @@ class Knowledge:
                 hint="a name is an id, a file (.ent, .pub), a name in WAVE_HOME/keys, an alias, or label.giver",
             )
         return target
+
+    # Whose a revocation is -----------------------------------------------------------------------------------------
+
+    def owners(self, commitments: set[bytes]) -> dict[bytes, tuple[Thing, int]]:
+        """Return which known thing carries each of these commitments, and which of the thing's own it is."""
+        if not commitments:
+            return {}
+        return {
+            commitment: (thing, place)
+            for thing in self._carriers(commitments)
+            for place, commitment in enumerate(thing.fields.commitments)
+            if commitment in commitments
+        }
+
+    def _carriers(self, commitments: set[bytes]) -> Iterator[Thing]:
+        yield from self.entities.carrying(commitments)
+        for thing in (*self.graph, *self.names.values()):
+            if not commitments.isdisjoint(thing.fields.commitments) and self.genuine(thing):
+                yield thing
+
+
+def _giver(thing: Dot | Name) -> bytes:
+    return thing.giver if isinstance(thing, Dot) else thing.fields.giver

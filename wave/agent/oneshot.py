@@ -1,6 +1,6 @@
 """The agent for one command: the daemon when one runs, else an engine in this process on the same state directory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -24,10 +24,17 @@ class Caller(Protocol):
 
 
 @contextmanager
-def ask(settings: Settings) -> Iterator[Caller]:
+def ask(
+    settings: Settings,
+    *,
+    passphrase: Callable[[str], str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Caller]:
     """Give the agent named by ``WAVE_AGENT``, the one that runs on this home, or an engine of one's own.
 
-    A named agent that does not run is :class:`AgentUnavailable` when it is called, never replaced in silence.
+    ``passphrase`` is as in :meth:`Engine.open`; ``progress`` is told how far an engine of one's own has read the chain,
+    as :meth:`Follower.sync` says. A named agent that does not run is :class:`AgentUnavailable` when it is called, never
+    replaced in silence.
     """
     if settings.agent is not None:
         yield BlockingClient(settings.agent, token=_token(settings))
@@ -38,7 +45,8 @@ def ask(settings: Settings) -> Iterator[Caller]:
         return
     from wave.agent.engine import Engine
 
-    with Engine.open(settings) as engine:
+    with Engine.open(settings, passphrase=passphrase) as engine:
+        engine.progress = progress
         yield engine
 
 

@@ -4,13 +4,13 @@ from functools import cache
 from typing import Any
 
 from wave import __version__, errors
-from wave.agent.wire import CALLS, reply_type, schemas_of
+from wave.agent.wire import CALLS, Happening, reply_type, schemas_of
 
 
 @cache
 def document() -> dict[str, Any]:
     """Return the API's description as an OpenAPI 3.1 document."""
-    schemas, components = schemas_of([*CALLS, *(reply_type(call) for call in CALLS)])
+    schemas, components = schemas_of([*CALLS, *(reply_type(call) for call in CALLS), Happening])
     components["Problem"] = {
         "type": "object",
         "description": "RFC 9457 problem details; `code` never changes meaning.",
@@ -43,6 +43,7 @@ def document() -> dict[str, Any]:
                 },
             }
         }
+    paths["/v1/watch"] = {"get": _watch(problem)}
     return {
         "openapi": "3.1.0",
         "info": {"title": "WAVE agent", "version": __version__, "summary": "Ask the local agent"},
@@ -50,5 +51,33 @@ def document() -> dict[str, Any]:
         "components": {
             "schemas": components,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "TCP only"}},
+        },
+    }
+
+
+def _watch(problem: dict[str, Any]) -> dict[str, Any]:
+    """Return the description of the watch stream, which is no call."""
+    place = {"type": "string", "description": "HEIGHT, or an event's id; what came after it is told"}
+    return {
+        "operationId": "watch",
+        "summary": "Tell what happens on the registry as Server-Sent Events, each with a Happening as its data",
+        "description": "An event's type is its happening's kind and its id the place after which the stream goes on."
+        " After `reorg`, what was told of blocks above its height is void and is told anew. A `problem` event holds"
+        " problem details and ends the stream.",
+        "parameters": [
+            {"name": "since", "in": "query", "schema": place},
+            {
+                "name": "namespace",
+                "in": "query",
+                "schema": {"type": "string", "description": "an id; leaves out what does not concern it"},
+            },
+            {"name": "Last-Event-ID", "in": "header", "schema": place},
+        ],
+        "responses": {
+            "200": {
+                "description": "the stream; each event's data is a Happening",
+                "content": {"text/event-stream": {"schema": {"$ref": "#/components/schemas/Happening"}}},
+            },
+            "default": {"description": "no stream, and why", "content": problem},
         },
     }

@@ -97,12 +97,26 @@ class Counts(Message, frozen=True, kw_only=True):
     entities: int
     dots: int
     names: int
+    aliases: int = 0
     revocations: int
     unreadable: int
 
 
+class Withheld(Message, frozen=True, kw_only=True):
+    """An anchored batch whose objects nobody hands out: its root, how many they are, and the block that anchors it."""
+
+    root: str
+    count: str
+    height: int
+
+
 class StatusReply(Message, frozen=True, kw_only=True):
-    """The state of the agent and of the chain that it follows."""
+    """The state of the agent and of the chain that it follows.
+
+    ``own``: whether what is granted is published unless one says otherwise; ``pending``: objects on their way to the
+    chain; ``withheld``: anchored batches whose objects nobody gives; ``disagreements``: endpoints that said something
+    else than the others, or nothing.
+    """
 
     version: str
     chain: str
@@ -116,6 +130,13 @@ class StatusReply(Message, frozen=True, kw_only=True):
     peers: int
     pid: int
     home: str
+    own: bool = False
+    confirmations: int = 0
+    endpoints: int = 1
+    pending: int = 0
+    withheld: int = 0
+    withheld_batches: tuple[Withheld, ...] = ()
+    disagreements: tuple[str, ...] = ()
 
 
 class Published(Message, frozen=True, kw_only=True):
@@ -132,10 +153,59 @@ class PublishReply(Message, frozen=True, kw_only=True):
     objects: tuple[Published, ...]
 
 
+class Queued(Message, frozen=True, kw_only=True):
+    """An object that will be anchored; ``height`` where it stands already, ``promise`` the signed word for it."""
+
+    id: str
+    kind: str
+    height: int | None
+    promise: bytes | None
+
+
+class AnchorReply(Message, frozen=True, kw_only=True):
+    """What became of each object, in the order given; ``roots`` are of batches that were anchored at once."""
+
+    objects: tuple[Queued, ...]
+    roots: tuple[str, ...]
+
+
+class PromiseView(Message, frozen=True, kw_only=True):
+    """What became of a promise: ``kept``, ``pending``, ``broken``, ``unknown`` (it cannot be told) or ``void``.
+
+    ``received`` and ``by`` are heights, ``height`` that of the block that kept it, ``withheld`` the roots of batches in
+    which the object may be.
+    """
+
+    promise: str
+    promiser: str
+    object: str
+    received: int
+    by: int
+    verdict: str
+    reason: str
+    height: int | None
+    withheld: tuple[str, ...]
+
+
+class AuditReply(Message, frozen=True, kw_only=True):
+    """The promises in the order given, as of the block at ``height``; and every batch that is withheld."""
+
+    height: int
+    promises: tuple[PromiseView, ...]
+    withheld: tuple[Withheld, ...]
+
+
 class HeightReply(Message, frozen=True, kw_only=True):
     """The block that carries the act."""
 
     height: int
+
+
+class ClaimReply(Message, frozen=True, kw_only=True):
+    """The block from which on an alias stands, and the block that holds the commitment to it, where that is known."""
+
+    height: int
+    committed: int | None = None
 
 
 class ObjectReply(Message, frozen=True, kw_only=True):
@@ -173,6 +243,15 @@ class ProofReply(Message, frozen=True, kw_only=True):
     proof: bytes
     paths: tuple[tuple[str, ...], ...]
     until: int
+
+
+class StapleReply(Message, frozen=True, kw_only=True):
+    """A staple's bytes, and the block that it is about: height, hash in hexadecimal, time."""
+
+    staple: bytes
+    height: int
+    block_hash: str
+    time: int
 
 
 class VerdictReply(Message, frozen=True, kw_only=True):
@@ -288,6 +367,48 @@ class FactsReply(Message, frozen=True, kw_only=True):
     revocations: dict[str, int]
 
 
+class Happening(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Something that the registry said: a ``delegation``, ``revocation``, ``name`` or ``alias``.
+
+    The watch stream tells two things more: ``block`` (all up to this block was told) and ``reorg`` (the chain changed:
+    what came after this height is void, and is told anew). ``id`` is its place, ``<height>-<index>``, with which a
+    stream goes on after it; it is empty for an object of a batch that came after its time. ``time`` is its block's,
+    in UTC seconds. ``signer`` signed it; nobody signs a revocation, but what it takes back (``what``, ``object``) was
+    signed by ``signer``, and ``by_signer`` says whether the commitment was that one's own.
+    """
+
+    id: str
+    kind: str
+    height: int
+    time: int | None = None
+    signer: str | None = None
+    object: str | None = None
+    namespace: str | None = None
+    receiver: str | None = None
+    grants: tuple[GrantView, ...] = ()
+    indirections: int = 0
+    expires: int | None = None
+    label: str | None = None
+    target: str | None = None
+    what: str | None = None
+    by_signer: bool | None = None
+    commitment: str | None = None
+    block_hash: str | None = None
+
+
+class LogReply(Message, frozen=True, kw_only=True):
+    """What concerns a namespace, in the chain's order.
+
+    ``next`` is where the next call goes on, None at the end; ``unknown`` counts revocations of things not known here.
+    """
+
+    namespace: str
+    height: int
+    entries: tuple[Happening, ...]
+    next: str | None
+    unknown: int
+
+
 # Calls -------------------------------------------------------------------------------------------------------------
 
 
@@ -305,6 +426,24 @@ class Publish(Call[PublishReply], frozen=True, kw_only=True):
     keep_only: bool = False
 
 
+class Anchor(Call[AnchorReply], frozen=True, kw_only=True):
+    """Check signed objects and queue them, to be anchored together under one Merkle root; they are on the disk then.
+
+    An agent that was given an entity to promise in the name of says by which block they will be anchored.
+    """
+
+    path = "anchor"
+    objects: tuple[bytes, ...]
+
+
+class Audit(Call[AuditReply], frozen=True, kw_only=True):
+    """Say of each promise (an object's bytes) whether it was kept; ``records`` are promisers that may not be known."""
+
+    path = "audit"
+    promises: tuple[bytes, ...] = ()
+    records: tuple[bytes, ...] = ()
+
+
 class Revoke(Call[HeightReply], frozen=True, kw_only=True):
     """Publish preimages (32 bytes each); whatever committed to them is revoked for ever."""
 
@@ -312,8 +451,8 @@ class Revoke(Call[HeightReply], frozen=True, kw_only=True):
     preimages: tuple[bytes, ...]
 
 
-class Claim(Call[HeightReply], frozen=True, kw_only=True):
-    """Take a global alias for an entity, first come, first served."""
+class Claim(Call[ClaimReply], frozen=True, kw_only=True):
+    """Take a global alias for an entity, first come, first served: first a commitment to it, then the alias itself."""
 
     path = "claim"
     label: str
@@ -345,6 +484,13 @@ class Prove(Call[ProofReply], frozen=True, kw_only=True):
 
     path = "prove"
     ask: Ask
+
+
+class Staple(Call[StapleReply], frozen=True, kw_only=True):
+    """Prove against the newest block's header what of a proof is revoked and what is not, to check it offline."""
+
+    path = "staple"
+    proof: bytes
 
 
 class Verify(Call[VerdictReply], frozen=True, kw_only=True):
@@ -399,20 +545,35 @@ class FactsSince(Call[FactsReply], frozen=True, kw_only=True):
     block_hash: str = ""
 
 
+class Log(Call[LogReply], frozen=True, kw_only=True):
+    """List what the registry said about a namespace: delegations, revocations and names, each with block and time.
+
+    ``after`` is the place to go on from, ``<height>-<index>``, or empty for the beginning.
+    """
+
+    path = "log"
+    namespace: str
+    after: str = ""
+
+
 CALLS: tuple[type[Call[Any]], ...] = (
     Status,
     Publish,
+    Anchor,
+    Audit,
     Revoke,
     Claim,
     FindObject,
     Resolve,
     Names,
     Prove,
+    Staple,
     Verify,
     Why,
     Graph,
     Who,
     What,
+    Log,
     FactsSince,
 )
 BY_PATH: Mapping[str, type[Call[Any]]] = {call.path: call for call in CALLS}
@@ -435,6 +596,22 @@ def encode(message: msgspec.Struct | Mapping[str, Any]) -> bytes:
 def decode(data: bytes, kind: type[M]) -> M:
     """Return the message of ``kind`` in JSON that this program wrote itself."""
     return msgspec.json.decode(data, type=kind)
+
+
+def decode_happening(data: bytes) -> Happening:
+    """Return what an event of the watch stream tells; :class:`AgentUnavailable` when it is no agent's."""
+    try:
+        return msgspec.json.decode(data, type=Happening)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise errors.AgentUnavailable("the agent's stream holds something that is no agent's") from None
+
+
+def decode_problem(data: bytes) -> errors.WaveError:
+    """Return the error that problem details in JSON stand for."""
+    try:
+        return errors.from_problem(msgspec.json.decode(data, type=dict[str, Any]))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return errors.AgentUnavailable("the agent's address answered something that is no agent's answer")
 
 
 def decode_call(path: str, body: bytes) -> Call[Any]:

@@ -83,15 +83,19 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise StateUnwritable(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def open_database(path: Path, schema: str) -> sqlite3.Connection:
-    """Open the SQLite file at ``path`` with ``schema`` in it: autocommit, WAL, every commit flushed to the disk."""
+def open_database(path: Path, schema: str, *, flushed: bool = True) -> sqlite3.Connection:
+    """Open the SQLite file at ``path`` with ``schema`` in it: autocommit, WAL, every commit flushed to the disk.
+
+    With ``flushed`` false a commit survives the death of the process, and a loss of power may take back the newest
+    ones, whole: for what can be built anew.
+    """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))  # its journals get the same mode
         database = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
         try:
             database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=FULL")
+            database.execute(f"PRAGMA synchronous={'FULL' if flushed else 'NORMAL'}")
             database.executescript(schema)
         except BaseException:
             database.close()

@@ -1,55 +1,38 @@
-"""The follower: what the registry said, block by block, checked and kept, as Facts in memory and rows in SQLite.
+"""The follower: what the registry said, block by block, as Facts in memory and rows in a replica on the disk.
 
 Data and cursor move in one SQLite transaction, so a crash neither skips a block nor counts one twice. A chain that
-changed behind the cursor is unwound to the last block that both have.
+changed behind the cursor is unwound to the last block that both have, and no further than ``LIMITS.reorg_blocks``.
+
+Objects are parsed strictly on their way in and their signatures are not looked at: whoever uses one for the first time
+does that (:class:`wave.dots.records.Records` for entities, :class:`wave.agent.knowledge.Knowledge` for the rest) and
+tells :meth:`Follower.refuse` of a bad one.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol, Self
 
-from wave.chain.contract import Anchored, Claimed, Event, Published, Revocation
-from wave.chain.disk import FileLock, disk_errors, open_database, transaction
-from wave.dots.dot import Dot
+from wave.chain.contract import Anchored, Claimed, Event, Revocation
+from wave.chain.memory import Memory
+from wave.chain.replica import Entry, Replica
 from wave.dots.facts import Facts
-from wave.entities.entity import Entity
-from wave.entities.object import ENTITY, NAME, SignedObject, decode_object
-from wave.errors import ChainUnavailable, FactsAhead, StaleFacts, WaveError
+from wave.errors import ChainReorganised, ChainUnavailable, FactsAhead, StaleFacts, UnknownObject, WrongChain
 from wave.limits import LIMITS
-from wave.namespace.name import Name, check_label
+
+__all__ = ["Block", "Chain", "Entry", "Follower"]
 
 _log = logging.getLogger(__name__)
 
 BLOCKS_PER_STEP: Final = 2_000
-CHECKPOINTS: Final = 1_024  # block hashes remembered, the newest ones
-UNWINDS: Final = 8  # reorganisations met within one sync before giving up on the chain
-_FORMAT: Final = 1  # of the file; a file of another format is built anew
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS blocks (height INTEGER PRIMARY KEY, hash BLOB NOT NULL, time INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS objects (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB UNIQUE NOT NULL, kind TEXT NOT NULL, data BLOB NOT NULL,
-  height INTEGER NOT NULL, idx INTEGER NOT NULL, since INTEGER NOT NULL, giver BLOB
-);
-CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (kind, seq);
-CREATE TABLE IF NOT EXISTS waiting (
-  giver BLOB NOT NULL, data BLOB NOT NULL, height INTEGER NOT NULL, idx INTEGER NOT NULL, PRIMARY KEY (height, idx)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS waiting_by_giver ON waiting (giver);
-CREATE TABLE IF NOT EXISTS revocations (commitment BLOB PRIMARY KEY, height INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS revocations_by_height ON revocations (height);
-CREATE TABLE IF NOT EXISTS aliases (
-  label TEXT PRIMARY KEY, target BLOB NOT NULL, height INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS anchors (
-  height INTEGER, idx INTEGER, root BLOB NOT NULL, count TEXT NOT NULL, PRIMARY KEY (height, idx)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS refused (code TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
-"""
-_TABLES = ("blocks", "objects", "waiting", "revocations", "aliases", "anchors", "refused")
+EVENTS_PER_STEP: Final = 20_000  # a step that brings more makes the next ones shorter
+UNWINDS: Final = 8  # times that a chain may turn out to have changed within one sync before it is given up
+_ASKED_AGAIN: Final = 16  # newest blocks whose events are compared, hash by hash, with the blocks themselves
+_ANEW: Final = (
+    "if it was begun anew on purpose, 'wave chain forget' drops {path} and it is built from the new one; if not, name"
+    " another node with WAVE_CHAIN or 'wave chain use'"
+)
 
 
 class Block(Protocol):
@@ -81,49 +64,34 @@ class Chain(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An object that was published and whose signature holds; ``seq`` grows in the order of acceptance, with gaps."""
-
-    seq: int
-    id: bytes
-    kind: str
-    data: bytes
-    height: int
-    index: int
-
-    @property
-    def object(self) -> SignedObject:
-        """The object itself."""
-        return decode_object(self.data)
-
-
 class Follower:
-    """A replica of the registry in one file. For one thread, but the Facts it gives may go to any."""
+    """A replica of the registry in one file. For one thread, but the Facts it gives may go to any.
 
-    def __init__(self, chain: Chain, path: Path, *, wait: float = 0.0) -> None:
+    ``confirmations`` is how many blocks must stand above an object or an alias before it counts. A revocation counts
+    from the newest block seen, which is the block that the facts name.
+    """
+
+    def __init__(self, chain: Chain, path: Path, *, wait: float = 0.0, confirmations: int = 0) -> None:
         """Open the replica at ``path``, without the chain; StateLocked after ``wait`` seconds, StateUnwritable."""
         self._chain = chain
         self._path = path
-        self._lock = FileLock(path.with_name(path.name + ".lock"), wait=wait)
+        self._confirmations = confirmations
+        self._halvings = 0  # of the steps, while they bring much
+        self._refused: Counter[str] = Counter()
+        self._replica = Replica(path, wait=wait)
         try:
-            self._database = open_database(path, _SCHEMA)
-            try:
-                self._check_format()
-                self._load()
-            except BaseException:
-                self._database.close()
-                raise
+            self._load()
         except BaseException:
-            self._lock.close()
+            self._replica.close()
             raise
         self.generation = 0
         """How many times the chain changed behind the cursor: objects seen before may be gone, so ask for all again."""
+        self.unwound: list[int] = []
+        """The height gone back to, each of these times."""
 
     def close(self) -> None:
         """Close the file."""
-        self._database.close()
-        self._lock.close()
+        self._replica.close()
 
     def __enter__(self) -> Self:
         """Return the follower."""
@@ -140,6 +108,17 @@ class Follower:
         """What is known, as of the last block taken in; before the first one, height -1 and time 0."""
         return self._facts
 
+    @property
+    def confirmed(self) -> int:
+        """The height up to which objects and aliases count."""
+        return self._facts.height - self._confirmations
+
+    @property
+    def genesis(self) -> bytes | None:
+        """The hash of the chain's first block; None before anything was taken in."""
+        first = self._replica.checkpoint(0)
+        return None if first is None else first[1]
+
     def fresh(self, now: int, max_staleness: int = LIMITS.max_staleness) -> Facts:
         """Return the facts, not older than ``max_staleness`` seconds at ``now``; StaleFacts, FactsAhead."""
         age = now - self._facts.time
@@ -149,52 +128,48 @@ class Follower:
             raise FactsAhead(f"the newest block seen is {-age} s ahead of the clock")
         return self._facts
 
-    def sync(self) -> Facts:
+    def sync(self, progress: Callable[[int, int], None] | None = None) -> Facts:
         """Take in every block up to the chain's head and return the facts.
 
-        ChainUnavailable and the like leave what was known; whatever was taken in before stays.
+        ``progress`` is told after each step the height that was reached, and that of the head.
+        ChainUnavailable and the like leave what was known; whatever was taken in before stays. WrongChain when the
+        chain has another first block than the one followed so far, ChainReorganised when it changed too far back.
         """
-        unwinds = 0
-        while True:
+        for _ in range(UNWINDS + 1):
             head = self._chain.head()
             if self._behind(head):
                 return self._facts
             if head.number <= self._facts.height:
                 if self._known_hash(head.number) == head.hash:
                     return self._facts
-                consistent = False
-            else:
-                consistent = self._advance(head)
-            if consistent:
+            elif self._advance(head, progress):
                 return self._facts
-            unwinds += 1
-            if unwinds > UNWINDS:
-                raise ChainUnavailable("the chain keeps changing under the follower", hint="ask again in a while")
-            self._unwind()
+            self._unwind(head)
+        raise ChainUnavailable(
+            "the chain keeps changing under the follower, or its answers do not belong together",
+            hint="ask again in a while, or another node",
+        )
 
     def objects(self, kind: str | None = None, *, after: int = 0) -> Iterator[Entry]:
-        """Give the accepted objects (of one kind) whose ``seq`` is above ``after``, in that order."""
-        sql = "SELECT seq, id, kind, data, height, idx FROM objects WHERE seq > ?"
-        while True:
-            with disk_errors(self._path):
-                if kind is None:
-                    rows = self._database.execute(f"{sql} ORDER BY seq LIMIT 1000", (after,)).fetchall()
-                else:
-                    rows = self._database.execute(
-                        f"{sql} AND kind = ? ORDER BY seq LIMIT 1000", (after, kind)
-                    ).fetchall()
-            if not rows:
+        """Give the objects (of one kind) whose ``seq`` is above ``after``, in that order; signatures are not checked.
+
+        Objects behind one that is not confirmed yet wait for it, so that whoever goes on from the last ``seq`` seen
+        misses none.
+        """
+        confirmed = self.confirmed
+        for entry in self._replica.entries(kind, after):
+            if entry.height > confirmed:
                 return
-            for row in rows:
-                yield Entry(*row)
-            after = rows[-1][0]
+            yield entry
 
     def object(self, identity: bytes) -> Entry | None:
-        """Return the accepted object of that id, or None."""
-        sql = "SELECT seq, id, kind, data, height, idx FROM objects WHERE id = ?"
-        with disk_errors(self._path):
-            row = self._database.execute(sql, (identity,)).fetchone()
-        return None if row is None else Entry(*row)
+        """Return the object of that id, confirmed or not, as it was first published; its signature is not checked."""
+        found = self._replica.variants(identity)
+        return found[0] if found else None
+
+    def variants(self, identity: bytes) -> list[Entry]:
+        """Return the object of that id under every signature that it was published with, confirmed or not."""
+        return self._replica.variants(identity)
 
     def has_block(self, height: int, block_hash: bytes) -> bool:
         """Tell whether the replica went through that block, as far as it remembers its blocks."""
@@ -202,30 +177,63 @@ class Follower:
 
     def revocations(self, *, after: int) -> list[tuple[bytes, int]]:
         """Return the commitments revoked above height ``after``, each with its height."""
-        with disk_errors(self._path):
-            return self._database.execute(
-                "SELECT commitment, height FROM revocations WHERE height > ?", (after,)
-            ).fetchall()
+        return [(commitment, height) for commitment, height, _ in self._replica.revocations(after)]
+
+    def marks(self, *, after: int) -> list[Revocation | Claimed]:
+        """Return the revocations, and the aliases that count, above height ``after``, in the order of the chain."""
+        found: list[Revocation | Claimed] = [
+            Revocation(height, index, commitment) for commitment, height, index in self._replica.revocations(after)
+        ]
+        found += [
+            Claimed(height, index, label.encode(), target)
+            for label, target, height, index in self._replica.aliases(after)
+            if height <= self.confirmed
+        ]
+        return sorted(found, key=lambda event: (event.height, event.index))
+
+    def times(self) -> dict[int, int]:
+        """Return the times of the blocks remembered, by height."""
+        return self._replica.times()
 
     def anchors(self) -> list[Anchored]:
         """Return the anchored Merkle roots, in order."""
-        with disk_errors(self._path):
-            rows = self._database.execute(
-                "SELECT height, idx, root, count FROM anchors ORDER BY height, idx"
-            ).fetchall()
-        return [Anchored(height, index, root, int(count)) for height, index, root, count in rows]
+        return self._replica.anchors(missing=False)
+
+    def missing_batches(self) -> list[Anchored]:
+        """Return the first anchor of each root whose batch was not taken in, or was taken back since."""
+        return self._replica.anchors(missing=True)
+
+    def ingest_batch(self, root: bytes, objects: Sequence[bytes]) -> int:
+        """Take in the objects under an anchored root, which the caller has checked, at its first anchor's height.
+
+        Return how many were new; 0 for a batch that was taken in before. What does not parse is counted and kept out.
+        When the anchor's block is unwound, the objects go with it, and the root is among :meth:`missing_batches`
+        again as soon as it is anchored again. Raises UnknownObject for a root that is not anchored on this chain.
+        """
+        taken = self._replica.take_in_batch(root, objects)
+        if taken is None:
+            if any(anchor.root == root for anchor in self.anchors()):
+                return 0
+            raise UnknownObject(f"no batch under the root {root.hex()} is anchored on this chain")
+        step, new = taken
+        self._memory.learn(step, self.confirmed)
+        return new
 
     def counts(self) -> dict[str, int]:
-        """Return how many objects are known of each kind, how many wait for their giver's record, and so on."""
-        with disk_errors(self._path):
-            kinds = dict(self._database.execute("SELECT kind, count(*) FROM objects GROUP BY kind").fetchall())
-            (waiting,) = self._database.execute("SELECT count(*) FROM waiting").fetchone()
-        return {**kinds, "waiting": waiting, "revocations": len(self._revocations), "aliases": len(self._aliases)}
+        """Return how many objects are held of each kind, each once for each signature it came with, and so on."""
+        return {**self._replica.counts(), **self._memory.counts()}
+
+    def refuse(self, code: str) -> None:
+        """Count an object that turned out, when it was first used, to be one that has to be kept out."""
+        self._refused[code] += 1
 
     def refused(self) -> dict[str, int]:
-        """Return how many published things were kept out, by error code."""
-        with disk_errors(self._path):
-            return dict(self._database.execute("SELECT code, count FROM refused").fetchall())
+        """Return how many published things were kept out, by error code.
+
+        What did not parse is counted for ever. A bad signature is counted when the object is first used, and again by
+        the next process that uses it: the replica keeps the object, for the chain says that it was published.
+        """
+        return dict(self._replica.refused() + self._refused)
 
     # Following -----------------------------------------------------------------------------------------------------
 
@@ -236,187 +244,145 @@ class Follower:
         """
         if head.number >= self._facts.height or head.time > self._facts.time:
             return False
-        below = self._checkpoint_at_most(head.number)
+        below = self._replica.checkpoint(head.number)
         if below is None:
             return False
         block = self._chain.block(below[0])
         return block is not None and block.hash == below[1]
 
-    def _advance(self, head: Block) -> bool:
-        """Take in all blocks up to ``head``, step by step; False when they do not follow what is known."""
+    def _advance(self, head: Block, progress: Callable[[int, int], None] | None) -> bool:
+        """Take in all blocks up to ``head``, step by step; False when they do not follow what is known.
+
+        One step ends at the deepest block that a reorganisation may still take away, so that its hash is remembered.
+        """
         while self._facts.height < head.number:
-            known = self._facts
-            last = min(head.number, known.height + BLOCKS_PER_STEP)
+            first = self._facts.height + 1
+            last = min(head.number, self._facts.height + max(1, BLOCKS_PER_STEP >> self._halvings))
+            edge = head.number - LIMITS.reorg_blocks
+            if first <= edge < last:
+                last = edge
             end = head if last == head.number else self._chain.block(last)
             if end is None:
                 return False
-            events = self._chain.events(known.height + 1, last)
             # The hash of the last block is asked for on both sides of the events, and the one at the cursor between:
             # when all agree, everything read belongs to one chain that goes on from what is known.
-            if known.height >= 0:
-                before = end.parent_hash if last == known.height + 1 else _hash(self._chain.block(known.height))
-                if before != known.block_hash:
-                    return False
-            if _hash(self._chain.block(last)) != end.hash:
+            events = self._chain.events(first, last)
+            begun = self._beginning(end)
+            if begun is None or _hash(self._chain.block(last)) != end.hash:
                 return False
-            self._take_in(events, end)
+            passed = self._belong(events, end) if _in_order(events, first, last) else None
+            if passed is None:
+                return False
+            self._take_in(events, passed, [*begun, end])
+            if progress is not None:
+                progress(self._facts.height, head.number)
         return True
 
-    def _take_in(self, events: Sequence[Event], end: Block) -> None:
-        step = _Step(self)
-        with transaction(self._database, self._path):
-            for event in events:
-                step.take(event)
-            run = self._database.execute
-            run("INSERT OR REPLACE INTO blocks VALUES (?, ?, ?)", (end.number, end.hash, end.time))
-            run(
-                "DELETE FROM blocks WHERE height <= (SELECT height FROM blocks ORDER BY height DESC LIMIT 1 OFFSET ?)",
-                (CHECKPOINTS,),
-            )
-            for code, count in step.refused.items():
-                run(
-                    "INSERT INTO refused VALUES (?, ?) ON CONFLICT (code) DO UPDATE SET count = count + excluded.count",
-                    (code, count),
-                )
-        # Entries first, height last: facts given out before count nothing above their own height.
-        self._revocations.update(step.revocations)
-        self._entities.update(step.entities)
-        self._aliases.update(step.aliases)
-        self._set_facts(end.number, end.hash, end.time)
+    def _beginning(self, end: Block) -> list[Block] | None:
+        """Return the first block when it is new, nothing on a chain that goes on from what is known, or None."""
+        known = self._facts
+        if known.height < 0:
+            first = end if end.number == 0 else self._chain.block(0)
+            return None if first is None else [first]
+        goes_on = end.parent_hash if end.number == known.height + 1 else _hash(self._chain.block(known.height))
+        return [] if goes_on == known.block_hash else None
 
-    def _unwind(self) -> None:
-        """Go back to the newest block that is known here and on the chain; to nothing, when there is none."""
-        height = -1
-        with disk_errors(self._path):
-            known = self._database.execute("SELECT height, hash FROM blocks ORDER BY height DESC").fetchall()
-        for candidate, block_hash in known:
-            if _hash(self._chain.block(candidate)) == block_hash:
-                height = candidate
+    def _belong(self, events: Sequence[Event], end: Block) -> dict[int, bytes] | None:
+        """Return the hashes of the newest blocks by the events in them, or None when these are not of this chain.
+
+        Behind one address there may be several nodes, and one of them on another branch. Only the newest blocks are
+        asked for: branches that are longer differ in the last block too, which is always compared.
+        """
+        named: dict[int, bytes] = {}
+        for event in events:
+            if event.block_hash and named.setdefault(event.height, event.block_hash) != event.block_hash:
+                return None
+        for height, block_hash in named.items():
+            if height == end.number:
+                if block_hash != end.hash:
+                    return None
+            elif height > end.number - _ASKED_AGAIN and _hash(self._chain.block(height)) != block_hash:
+                return None
+        oldest = end.number - LIMITS.reorg_blocks
+        return {height: block_hash for height, block_hash in named.items() if oldest < height < end.number}
+
+    def _take_in(self, events: Sequence[Event], passed: Mapping[int, bytes], blocks: Sequence[Block]) -> None:
+        end = blocks[-1]
+        rows: list[tuple[int, bytes, int | None]] = [(height, known, None) for height, known in passed.items()]
+        rows += [(block.number, block.hash, block.time) for block in blocks]
+        step = self._replica.take_in(events, rows)
+        # Entries first, height last: facts given out before count nothing above their own height.
+        self._memory.learn(step, end.number - self._confirmations)
+        self._facts = self._memory.facts(end.number, end.hash, end.time)
+        if len(events) > EVENTS_PER_STEP:
+            self._halvings += 1
+        elif len(events) < EVENTS_PER_STEP // 4:
+            self._halvings = max(0, self._halvings - 1)
+
+    def _unwind(self, head: Block) -> None:
+        """Go back to the newest block that is known here and on the chain whose newest block is ``head``.
+
+        A chain that changed further back than ``LIMITS.reorg_blocks`` is not followed, not even by beginning anew:
+        revocations and names that were final would be undone without anybody being asked, and whoever can show a
+        device such a chain could bring back what was revoked. The facts stay as they are and grow stale, so that
+        checks end in "could not tell"; a person decides. The depth counts from the oldest block that the replica stood
+        at and that is gone; blocks that it passed without stopping may have gone with it. A node that does not know a
+        block of its own chain says nothing about it, and nothing is taken back.
+        """
+        height, time = -1, 0
+        for candidate, block_hash in self._replica.checkpoints():
+            block = self._chain.block(candidate)
+            if block is not None and block.hash == block_hash:
+                height, time = candidate, block.time
                 break
+            if block is None and candidate <= head.number:
+                return
+            if candidate <= self._facts.height - LIMITS.reorg_blocks or candidate == 0:
+                self._give_up(candidate)
+        if height == self._facts.height:
+            return  # what was read did not belong together, and what is known still stands
         _log.warning("the chain changed: going back from block %d to %d", self._facts.height, height)
-        with transaction(self._database, self._path):
-            run = self._database.execute
-            run(
-                "INSERT OR REPLACE INTO waiting SELECT giver, data, height, idx FROM objects"
-                " WHERE since > ? AND height <= ? AND giver IS NOT NULL",
-                (height, height),
-            )
-            run("DELETE FROM objects WHERE since > ?", (height,))
-            for table in ("blocks", "waiting", "revocations", "aliases", "anchors"):
-                run(f"DELETE FROM {table} WHERE height > ?", (height,))  # noqa: S608 - names of tables
+        self._replica.unwind(height, time)
         self.generation += 1
+        self.unwound.append(height)
         self._load()
+
+    def _give_up(self, height: int) -> None:
+        """Raise what is to be said of a chain that lost its block at ``height``, which is too far back."""
+        first = _hash(self._chain.block(0))
+        hint = _ANEW.format(path=self._path.name)
+        if first is not None and first != self.genesis:
+            raise WrongChain(
+                "the chain was reset: its first block is not the one of the chain followed here", hint=hint
+            )
+        raise ChainReorganised(
+            f"the chain changed at block {height} or before, {self._facts.height - height + 1} blocks back;"
+            f" at most {LIMITS.reorg_blocks} are followed",
+            hint=hint,
+        )
 
     def _known_hash(self, height: int) -> bytes | None:
         if height == self._facts.height:
             return self._facts.block_hash
-        below = self._checkpoint_at_most(height)
+        below = self._replica.checkpoint(height)
         return below[1] if below is not None and below[0] == height else None
-
-    def _checkpoint_at_most(self, height: int) -> tuple[int, bytes] | None:
-        sql = "SELECT height, hash FROM blocks WHERE height <= ? ORDER BY height DESC LIMIT 1"
-        with disk_errors(self._path):
-            row: tuple[int, bytes] | None = self._database.execute(sql, (height,)).fetchone()
-        return row
-
-    # Memory --------------------------------------------------------------------------------------------------------
-
-    def _check_format(self) -> None:
-        with disk_errors(self._path):
-            (found,) = self._database.execute("PRAGMA user_version").fetchone()
-            if found not in (0, _FORMAT):
-                for table in _TABLES:
-                    self._database.execute(f"DROP TABLE {table}")
-                self._database.executescript(_SCHEMA)
-            if found != _FORMAT:
-                self._database.execute(f"PRAGMA user_version = {_FORMAT}")
 
     def _load(self) -> None:
         """Read everything that Facts need into new mappings; those given out before stay as they were."""
-        with disk_errors(self._path):
-            run = self._database.execute
-            self._revocations: dict[bytes, int] = dict(run("SELECT commitment, height FROM revocations").fetchall())
-            self._aliases: dict[str, bytes] = dict(run("SELECT label, target FROM aliases").fetchall())
-            records = run("SELECT data FROM objects WHERE kind = ?", (ENTITY,))
-            self._entities: dict[bytes, Entity] = {}
-            for (data,) in records:
-                entity = Entity.from_bytes(data)
-                self._entities[entity.id] = entity
-            row = run("SELECT height, hash, time FROM blocks ORDER BY height DESC LIMIT 1").fetchone()
-        self._set_facts(*(row or (-1, bytes(32), 0)))
-
-    def _set_facts(self, height: int, block_hash: bytes, time: int) -> None:
-        self._facts = Facts(height, block_hash, time, self._revocations, self._entities, self._aliases)
+        height, block_hash, time = self._replica.head()
+        self._memory = Memory(self._replica, height - self._confirmations, self.refuse)
+        self._facts = self._memory.facts(height, block_hash, time)
 
 
-class _Step:
-    """One batch of events on its way in: rows are written at once, memory changes are kept until the commit."""
-
-    def __init__(self, follower: Follower) -> None:
-        self._run = follower._database.execute  # noqa: SLF001 - a part of the follower
-        self._known = follower._entities  # noqa: SLF001
-        self.entities: dict[bytes, Entity] = {}
-        self.revocations: dict[bytes, int] = {}
-        self.aliases: dict[str, bytes] = {}
-        self.refused: Counter[str] = Counter()
-
-    def take(self, event: Event) -> None:
-        """Take in one event; what is not well formed, or not well signed, is counted and kept out."""
-        try:
-            if isinstance(event, Published):
-                self._published(event.data, event.height, event.index, event.height)
-            elif isinstance(event, Revocation):
-                if self._run(
-                    "INSERT OR IGNORE INTO revocations VALUES (?, ?)", (event.commitment, event.height)
-                ).rowcount:
-                    self.revocations[event.commitment] = event.height
-            elif isinstance(event, Claimed):
-                label = check_label(event.label.decode("ascii", "replace"))
-                row = (label, event.target, event.height)
-                if self._run("INSERT OR IGNORE INTO aliases VALUES (?, ?, ?)", row).rowcount:
-                    self.aliases[label] = event.target
-            elif isinstance(event, Anchored):
-                row_of = (event.height, event.index, event.root, str(event.count))
-                self._run("INSERT OR IGNORE INTO anchors VALUES (?, ?, ?, ?)", row_of)
-        except WaveError as error:
-            self.refused[error.code] += 1
-
-    def _published(self, data: bytes, height: int, index: int, since: int) -> None:
-        signed = decode_object(data)
-        if signed.kind == ENTITY:
-            entity = Entity.from_object(signed)
-            entity.check()
-            if self._add((signed.id, ENTITY, data, height, index, since, None)):
-                self.entities[entity.id] = entity
-                self._settle(entity, since)
-            return
-        thing = _read(signed)
-        identity = thing.fields.giver
-        giver = self._known.get(identity) or self.entities.get(identity)
-        if giver is None:
-            self._run("INSERT OR IGNORE INTO waiting VALUES (?, ?, ?, ?)", (identity, data, height, index))
-            return
-        thing.check(giver.verify_key)
-        self._add((signed.id, signed.kind, data, height, index, since, identity))
-
-    def _add(self, row: tuple[bytes, str, bytes, int, int, int, bytes | None]) -> bool:
-        sql = "INSERT OR IGNORE INTO objects (id, kind, data, height, idx, since, giver) VALUES (?, ?, ?, ?, ?, ?, ?)"
-        return bool(self._run(sql, row).rowcount)
-
-    def _settle(self, giver: Entity, since: int) -> None:
-        """Look again at what waited for the record of ``giver``."""
-        sql = "SELECT data, height, idx FROM waiting WHERE giver = ? ORDER BY height, idx"
-        for data, height, index in self._run(sql, (giver.id,)).fetchall():
-            try:
-                self._published(data, height, index, since)
-            except WaveError as error:
-                self.refused[error.code] += 1
-        self._run("DELETE FROM waiting WHERE giver = ?", (giver.id,))
-
-
-def _read(signed: SignedObject) -> Dot | Name:
-    """Return the DoT or name in ``signed``; WrongKind for what the registry does not keep."""
-    return Name.from_object(signed) if signed.kind == NAME else Dot.from_object(signed)
+def _in_order(events: Sequence[Event], first: int, last: int) -> bool:
+    """Tell whether events stand in the blocks from ``first`` to ``last``, each behind the one before it."""
+    before = (first, -1)
+    for event in events:
+        place = (event.height, event.index)
+        if place <= before:
+            return False
+        before = place
+    return before[0] <= last
 
 
 def _hash(block: Block | None) -> bytes | None:

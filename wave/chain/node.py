@@ -231,8 +231,11 @@ class EmbeddedNode:
             return output
 
     def estimate(self, call: Call, header: BlockHeaderAPI) -> int:
-        """Return the least gas limit with which the call goes through on top of ``header``; Reverted, Rejected."""
-        with self._lock, self._trying(header) as state:
+        """Return the least gas limit with which the call goes through in the block after ``header``.
+
+        Raises Reverted, Rejected.
+        """
+        with self._lock, self._trying(self._chain.create_header_from_parent(header)) as state:
             ceiling = min(call.gas or CALL_GAS, CALL_GAS)
             _, enough = self._try(state, call, ceiling)
             low = enough - 1
@@ -314,8 +317,9 @@ class EmbeddedNode:
                 return rest
             transactions = [item.transaction for item in included]
             filled = vm.set_block_transactions_and_withdrawals(vm.get_block(), header, transactions, receipts)
-            block = vm.mine_block(filled).block
-            self._chain.persist_block(block)
+            block = vm.finalize_block(filled).block
+            vm.validate_block(block)
+            self._chain.chaindb.persist_block(block)
             self._store.commit(block.number, len(rlp.encode(block)), *index_rows(block, receipts))
         except BaseException:
             self._store.discard()

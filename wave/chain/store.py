@@ -3,9 +3,9 @@
 Changes wait in memory until :meth:`NodeStore.commit` writes them in one transaction, flushed before it returns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from wave.chain.disk import FileLock, disk_errors, open_database, transaction
 from wave.chain.records import LogRow, ReceiptRow
@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS receipts (
 CREATE INDEX IF NOT EXISTS receipts_by_block ON receipts (block, idx);
 CREATE TABLE IF NOT EXISTS sizes (block INTEGER PRIMARY KEY, bytes INTEGER NOT NULL);
 """
+KNOWN: Final = 4_096  # values kept in memory: a block reads some forty, most of which its neighbours read too
 _LOG_COLUMNS = "block, idx, block_hash, tx, tx_index, address, topics, data"
 
 
@@ -40,6 +41,7 @@ class NodeStore:
             self._lock.close()
             raise
         self._waiting: dict[bytes, bytes | None] = {}
+        self._known: dict[bytes, bytes | None] = {}  # what the file holds, as far as it was asked for or written
 
     def close(self) -> None:
         """Close the file and let go of the directory; what was not committed is forgotten."""
@@ -51,9 +53,19 @@ class NodeStore:
         """Return the value of ``key`` as the last put left it."""
         if key in self._waiting:
             return self._waiting[key]
+        if key in self._known:
+            return self._known[key]
         with disk_errors(self.path):
             row = self.database.execute("SELECT value FROM kv WHERE key = ?", (key,)).fetchone()
-        return None if row is None else bytes(row[0])
+        value = None if row is None else bytes(row[0])
+        self._keep({key: value})
+        return value
+
+    def _keep(self, entries: Mapping[bytes, bytes | None]) -> None:
+        if len(self._known) + len(entries) > KNOWN:
+            self._known.clear()
+        if len(entries) <= KNOWN:
+            self._known.update(entries)
 
     def put(self, key: bytes, value: bytes | None) -> None:
         """Set ``key`` to ``value`` (None removes it) when the next commit comes."""
@@ -91,6 +103,7 @@ class NodeStore:
                     for g in logs
                 ],
             )  # fmt: skip
+        self._keep(waiting)
 
     def receipt(self, transaction_hash: bytes) -> ReceiptRow | None:
         """Return the receipt of a mined transaction."""

@@ -42,6 +42,7 @@ class DotFields(Record, frozen=True):
 
 _FORMAT = Format(DotFields, "DoT")
 _PREFIX = signing_input(DOT, b"")
+parse_dot = _FORMAT.decode  # strictly, but for the form of each right; raises InputError
 
 
 class Dot(Certified):

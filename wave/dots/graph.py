@@ -1,7 +1,7 @@
 """The graph of DoTs that searches go through, and what every search asks of it: who lives, and how far it may look."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from wave.dots import rules
 from wave.dots.dot import Dot
@@ -22,17 +22,28 @@ class Vertex:
     def __init__(self, identity: bytes, depth: int = LIMITS.dots_per_path) -> None:
         self.id = identity
         self.depth = depth
-        self.given: dict[Vertex, tuple[Dot, ...]] = {}  # by receiver
-        self.received: dict[Vertex, tuple[Dot, ...]] = {}  # by giver
+        self.given: dict[Vertex, list[Dot]] = {}  # by receiver
+        self.received: dict[Vertex, list[Dot]] = {}  # by giver
+
+
+def checked(_: Dot) -> bool:
+    """Take the signature of a DoT for good, because it was checked before the DoT came here."""
+    return True
 
 
 class Graph:
-    """DoTs by namespace, giver and receiver. Whoever adds one has checked its signature."""
+    """DoTs by namespace, giver and receiver.
 
-    __slots__ = ("_dots", "_vertices")
+    Whoever adds one has checked its signature, or gives ``genuine``, which does. A search asks it of each DoT that it
+    would use, last of all and every time, and goes on without the ones that are not; what lies beyond them costs it
+    nothing. ``genuine`` must not change the graph: a search may be going through it.
+    """
 
-    def __init__(self, dots: Iterable[Dot] = ()) -> None:
+    __slots__ = ("_dots", "_vertices", "genuine")
+
+    def __init__(self, dots: Iterable[Dot] = (), *, genuine: Callable[[Dot], bool] = checked) -> None:
         """Start with ``dots``."""
+        self.genuine = genuine
         self._dots: dict[Dot, Dot] = {}
         self._vertices: dict[bytes, dict[bytes, Vertex]] = {}
         for dot in dots:
@@ -43,7 +54,11 @@ class Graph:
         if dot not in self._dots and dot.giver != EVERYBODY:
             self._dots[dot] = dot
             giver, receiver = self._grown(dot.namespace, dot.giver), self._grown(dot.namespace, dot.receiver)
-            giver.given[receiver] = receiver.received[giver] = (*giver.given.get(receiver, ()), dot)
+            between = giver.given.get(receiver)
+            if between is None:
+                giver.given[receiver] = receiver.received[giver] = [dot]
+            else:
+                between.append(dot)
             if dot.indirections and receiver.depth > giver.depth + 1:
                 _draw_near(receiver, giver.depth + 1)
 
@@ -54,13 +69,13 @@ class Graph:
             vertex = vertices[identity] = _vertex(namespace, identity)
         return vertex
 
-    def discard(self, dot: Dot) -> None:
-        """Forget a DoT; one that is not there changes nothing. Depths stay, and may be lower than they need be."""
-        known = self._dots.pop(dot, None)
-        if known is not None:
-            vertices = self._vertices[dot.namespace]
-            giver, receiver = vertices[dot.giver], vertices[dot.receiver]
-            left = tuple([other for other in giver.given[receiver] if other is not known])
+    def discard(self, *dots: Dot) -> None:
+        """Forget DoTs; one that is not there changes nothing. Depths stay, and may be lower than they need be."""
+        gone = {known for dot in dots if (known := self._dots.pop(dot, None)) is not None}
+        for namespace, one, other in {(dot.namespace, dot.giver, dot.receiver) for dot in gone}:
+            vertices = self._vertices[namespace]
+            giver, receiver = vertices[one], vertices[other]
+            left = [dot for dot in giver.given[receiver] if dot not in gone]
             if left:
                 giver.given[receiver] = receiver.received[giver] = left
             else:
@@ -69,11 +84,19 @@ class Graph:
                 if not end.given and not end.received:
                     del vertices[end.id]
             if not vertices:
-                del self._vertices[dot.namespace]
+                del self._vertices[namespace]
 
     def __contains__(self, dot: Dot) -> bool:
         """Tell whether the DoT is there."""
         return dot in self._dots
+
+    def __iter__(self) -> Iterator[Dot]:
+        """Yield every DoT, its signature not looked at."""
+        return iter(self._dots)
+
+    def find(self, dot: Dot) -> Dot | None:
+        """Return the DoT here that has the same body, its signature not looked at."""
+        return self._dots.get(dot)
 
     def __len__(self) -> int:
         """Return the number of DoTs."""
@@ -84,10 +107,10 @@ class Graph:
         return tuple(self._vertices)
 
     def dots(self, namespace: bytes) -> Iterator[Dot]:
-        """Yield every DoT about ``namespace``."""
+        """Yield every DoT about ``namespace`` whose signature is good."""
         for vertex in self._vertices.get(namespace, {}).values():
             for dots in vertex.given.values():
-                yield from dots
+                yield from filter(self.genuine, dots)
 
     def vertex(self, namespace: bytes, identity: bytes) -> Vertex:
         """Return an entity with the DoTs about ``namespace`` around it, none when it has none. For this module."""
@@ -131,9 +154,10 @@ class Budget:
 class Living:
     """Which DoTs and entities are inside their time and unrevoked; each entity is looked at once."""
 
-    __slots__ = ("_alive", "_facts", "_now")
+    __slots__ = ("_alive", "_facts", "_genuine", "_now")
 
-    def __init__(self, facts: Facts, now: int) -> None:
+    def __init__(self, facts: Facts, now: int, genuine: Callable[[Dot], bool]) -> None:
+        self._genuine = genuine
         self._facts = facts
         self._now = now
         self._alive = {EVERYBODY: True}
@@ -141,6 +165,10 @@ class Living:
     def holds(self, what: Dot | Entity) -> bool:
         """Tell whether a DoT or an entity is inside its time and unrevoked."""
         return what.created <= self._now < what.expires and self._facts.revoked_at(what.commitments) is None
+
+    def usable(self, dot: Dot) -> bool:
+        """Tell whether a DoT holds and its signature is good."""
+        return self.holds(dot) and self._genuine(dot)
 
     def alive(self, identity: bytes) -> bool:
         """Tell whether an entity's record is known and holds."""

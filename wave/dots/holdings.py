@@ -1,6 +1,6 @@
 """What an entity holds, in all namespaces: backwards from it, by claims that narrow with each DoT before them. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -8,7 +8,6 @@ from wave.dots import rules
 from wave.dots.dot import Dot
 from wave.dots.facts import Facts
 from wave.dots.graph import Budget, Graph, Living, Vertex
-from wave.dots.rules import Path
 from wave.entities.entity import EVERYBODY
 from wave.errors import BadGrant, ConditionFailed, ConditionMissing, SearchExhausted
 from wave.limits import LIMITS
@@ -45,7 +44,7 @@ def holdings(graph: Graph, subject: bytes, facts: Facts, now: int) -> Holdings:
     Conditions on values count as held and are named in the result. Looks at about ``LIMITS.search_edges`` DoTs and
     pairs of rights; beyond that the result is what was found, and says that it is not complete.
     """
-    living = _Claims(facts, now)
+    living = _Claims(facts, now, graph.genuine)
     gathering = _Gathering(graph, living, Budget())
     try:
         for namespace in graph.namespaces():
@@ -63,7 +62,7 @@ class _Claims(Living):
 
     def claims(self, dot: Dot) -> list["_Claim"]:
         """Return what a DoT gives by each of its rights that may hold now, and until when; nothing if it does not."""
-        if not self.holds(dot):
+        if not self.usable(dot):
             return []
         end = min(
             [dot.expires, *(self._facts.entities[one].expires for one in (dot.giver, dot.receiver) if one != EVERYBODY)]
@@ -181,7 +180,7 @@ class _Gathering:
                             onward.setdefault(giver, []).append(claim)
             level = onward
 
-    def _before(self, claims: list[_Claim], dots: Path, *, last: bool) -> Iterator[_Claim]:
+    def _before(self, claims: list[_Claim], dots: Sequence[Dot], *, last: bool) -> Iterator[_Claim]:
         """Yield the claims of the DoTs alone when they are the last ones, else what they leave of ``claims``."""
         for dot in dots:
             self._budget.spend(1)

@@ -6,6 +6,7 @@ visits every entity once, and :func:`find_path` goes that way. Seen from the nam
 hops still allowed (the *slack*) matter: :func:`holders`, which asks for everybody, has to go that one.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from wave.dots import rules
@@ -46,7 +47,7 @@ def find_proof(graph: Graph, request: Request, facts: Facts, *, now: int) -> Pro
     budget = Budget()
     paths: list[Path] = []
     for statement in request.statements:
-        sieve = _Sieve(statement, facts, now, request.context, budget)
+        sieve = _Sieve(statement, facts, now, request.context, budget, genuine=graph.genuine)
         if not any(all(sieve.admits(dot) for dot in path) for path in paths):
             paths.append(_path(graph, sieve, subject, namespace))
     return Proof.build(paths, _records(paths, facts))
@@ -73,7 +74,7 @@ def find_path(
     :class:`NoProof`, or the refusal that says why subject or namespace cannot take part (:class:`MissingEntity` when
     its record is not in ``facts``), and :class:`SearchExhausted` beyond ``LIMITS.search_edges`` DoTs looked at.
     """
-    sieve = _Sieve(statement, facts, now, _NO_VALUES if context is None else context, Budget())
+    sieve = _Sieve(statement, facts, now, _NO_VALUES if context is None else context, Budget(), genuine=graph.genuine)
     return _path(graph, sieve, subject, namespace)
 
 
@@ -82,7 +83,7 @@ def holders(graph: Graph, statement: Statement, namespace: bytes, facts: Facts, 
 
     The namespace, which needs no path, is left out; conditions on values count as held. :class:`SearchExhausted`.
     """
-    sieve = _Sieve(statement, facts, now, _NO_VALUES, Budget())
+    sieve = _Sieve(statement, facts, now, _NO_VALUES, Budget(), genuine=graph.genuine)
     sieve.doubts_pass = True
     if not sieve.alive(namespace):
         return {}
@@ -99,8 +100,17 @@ class _Sieve(Living):
 
     __slots__ = ("_context", "_covers", "budget", "doubted", "doubts_pass", "statement")
 
-    def __init__(self, statement: Statement, facts: Facts, now: int, context: Context, budget: Budget) -> None:
-        super().__init__(facts, now)
+    def __init__(
+        self,
+        statement: Statement,
+        facts: Facts,
+        now: int,
+        context: Context,
+        budget: Budget,
+        *,
+        genuine: Callable[[Dot], bool],
+    ) -> None:
+        super().__init__(facts, now, genuine)
         self.statement = statement
         self.budget = budget
         self.doubts_pass = False  # whether a condition may lack its value
@@ -108,7 +118,7 @@ class _Sieve(Living):
         self._context = context
         self._covers: dict[str, bool] = {}
 
-    def widest(self, dots: Path, least: int) -> Dot | None:
+    def widest(self, dots: Sequence[Dot], least: int) -> Dot | None:
         """Return the usable DoT with the most indirections, which are ``least`` or more."""
         found = None
         if len(dots) > 1:
@@ -120,7 +130,7 @@ class _Sieve(Living):
         return found
 
     def admits(self, dot: Dot) -> bool:
-        """Tell whether the DoT gives the whole statement now: some right over it, its conditions, time, revocation."""
+        """Tell whether the DoT gives the whole statement now: a right, its conditions, time, revocation, signature."""
         wanted, permission = self.statement.permission_set, self.statement.permission
         for right in dot.grants:
             if (
@@ -129,7 +139,7 @@ class _Sieve(Living):
                 and self._covering(right.pattern)
                 and (not right.conditions or self._may_hold(right))
             ):
-                return self.holds(dot)
+                return self.usable(dot)
         return False
 
     def _covering(self, pattern: str) -> bool:
@@ -193,7 +203,7 @@ def _walked(way: _Way) -> Path:
 
 
 # A step backwards that is worth a look: who gives, the DoTs it gives, to whom, and how few DoTs lead on from there.
-_Step: TypeAlias = tuple[Vertex, Path, Vertex, int]
+_Step: TypeAlias = tuple[Vertex, Sequence[Dot], Vertex, int]
 
 
 def _shortest(sieve: _Sieve, start: Vertex, ends: list[Vertex]) -> Path | None:

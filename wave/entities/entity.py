@@ -105,7 +105,7 @@ class Entity(Certified):
 class EntitySecret:
     """A seed and the record that goes with it: what signs, delegates and revokes. Its text form shows no secret."""
 
-    __slots__ = ("entity", "seed")
+    __slots__ = ("_key", "entity", "seed")
 
     def __init__(self, seed: bytes, entity: Entity) -> None:
         """Hold a seed (32 bytes) whose public key is the record's; :class:`UnknownEntity` when it is not."""
@@ -113,6 +113,7 @@ class EntitySecret:
             raise UnknownEntity("the seed is not this entity's")
         self.seed = seed
         self.entity = entity
+        self._key = keys.signing_key(seed)
 
     @classmethod
     def create(
@@ -151,7 +152,7 @@ class EntitySecret:
 
     def sign(self, kind: str, body: bytes) -> bytes:
         """Return the signature (64 bytes) of an object's body."""
-        return keys.sign(self.seed, signing_input(kind, body))
+        return keys.sign_with(self._key, signing_input(kind, body))
 
     def preimage(self) -> bytes:
         """Return the preimage (32 bytes) that revokes this entity when published."""

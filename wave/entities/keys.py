@@ -39,9 +39,23 @@ def exchange_key(seed: bytes) -> bytes:
     return crypto_scalarmult_base(derive(seed, b"wave/exchange/v1"))
 
 
+def signing_key(seed: bytes) -> bytes:
+    """Return what :func:`sign_with` takes (64 bytes): computing it once halves the time that a signature takes.
+
+    It is seed and public key together, and they must never be those of two entities: such signatures give the seed
+    away. So it comes from here alone.
+    """
+    return crypto_sign_seed_keypair(seed)[1]
+
+
+def sign_with(key: bytes, message: bytes) -> bytes:
+    """Return the Ed25519 signature (64 bytes) of ``message`` under a :func:`signing_key`."""
+    return crypto_sign(message, key)[:SIGNATURE_BYTES]
+
+
 def sign(seed: bytes, message: bytes) -> bytes:
     """Return the Ed25519 signature (64 bytes) of ``message`` under ``seed``."""
-    return crypto_sign(message, crypto_sign_seed_keypair(seed)[1])[:SIGNATURE_BYTES]
+    return sign_with(signing_key(seed), message)
 
 
 def verify(public: bytes, message: bytes, signature: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Final, Self
 
-from wave.codec import Record, Signature, amend, armour, dearmour, record_bytes, sha256
+from wave.codec import Record, Signature, amend, armour, dearmour, reader, record_bytes, sha256
 from wave.codec import decode as decode_value
 from wave.codec import encode as encode_value
 from wave.entities import keys
@@ -14,7 +14,8 @@ DOT: Final = "dot"
 NAME: Final = "name"
 ROUTE: Final = "route"
 MESSAGE: Final = "message"
-KINDS: Final = (ENTITY, DOT, NAME, ROUTE, MESSAGE)
+PROMISE: Final = "promise"
+KINDS: Final = (ENTITY, DOT, NAME, ROUTE, MESSAGE, PROMISE)
 
 _PREFIXES: Final = {kind: b"wave/" + kind.encode() + b"/v1\0" for kind in KINDS}
 _PARTS: Final = 3
@@ -42,6 +43,9 @@ class SignedObject(Record, frozen=True):
     def to_text(self) -> str:
         """Return the object as text armour."""
         return armour(self.kind.upper(), self.to_bytes())
+
+
+_quick = reader(SignedObject)
 
 
 class Certified:
@@ -106,6 +110,9 @@ def decode_object(data: bytes, *, bound: int = LIMITS.object_bytes) -> SignedObj
     """Return the object that ``data`` holds; raises :class:`Malformed` or :class:`TooLarge`. Verifies no signature."""
     if len(data) > bound:
         raise TooLarge(f"an object of {len(data)} bytes; at most {bound} are accepted")
+    quick = _quick(data)
+    if quick is not None and quick.kind in _PREFIXES:
+        return quick
     value = decode_value(data, bound=bound)
     if not isinstance(value, tuple) or len(value) != _PARTS:
         raise Malformed("not an object")

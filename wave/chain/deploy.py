@@ -1,0 +1,34 @@
+"""Putting the registry on a chain: the same code everywhere, owned by nobody, and looked at where it stands."""
+
+from pathlib import Path
+
+from wave.chain import contract
+from wave.chain.client import ChainClient
+from wave.chain.fees import FeeLimits
+from wave.errors import TransactionFailed
+
+
+def deploy(
+    chain: str,
+    payer: bytes | str | None = None,
+    *,
+    state: Path,
+    wait: float = 0.0,
+    chain_id: int | None = None,
+    quorum: int | None = None,
+    fees: FeeLimits | None = None,
+) -> bytes:
+    """Put the registry on ``chain`` and return its address, 20 bytes, once its code is seen to stand there.
+
+    The arguments are those of :meth:`wave.chain.client.ChainClient.connect`. Raises what connecting and sending raise.
+    """
+    with ChainClient.connect(
+        chain, state=state, payer=payer, wait=wait, chain_id=chain_id, quorum=quorum, fees=fees, deployed=False
+    ) as client:
+        seen = client.chain_id
+        receipt = client.create(contract.bytecode())
+    address = receipt.contract
+    if address is None:
+        raise TransactionFailed(f"{client.name} does not say where transaction {receipt.transaction.hex()} put it")
+    ChainClient.connect(chain, state=state, wait=wait, chain_id=seen, registry=address, quorum=quorum).close()
+    return address
