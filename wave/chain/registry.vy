@@ -79,13 +79,11 @@ def claim(label: bytes32, target: bytes32, salt: bytes32):
     """
     @notice Give the name `label` to `target`, for ever; first come, first served.
     @dev Takes a commitment from an earlier block, which whoever only sees this call cannot have.
-         It is cleared, and the refund pays for the check.
+         It is cleared, and the refund pays for the check. An empty label is nobody's name: readers leave it out.
     """
     commitment: bytes32 = keccak256(abi_encode(label, target, salt))
     height: uint256 = self.committed[commitment]
-    assert height != 0
-    assert height < block.number
-    assert label != empty(bytes32)
+    assert unsafe_sub(height, 1) < unsafe_sub(block.number, 1)  # there is one, from an earlier block
     assert target != empty(bytes32)
     assert self.alias[label] == empty(bytes32)
     self.committed[commitment] = 0

@@ -38,7 +38,9 @@ GAS_SPARE: Final = 5_000  # and so much, since state may change until the transa
 CLAIM_GAS: Final = 120_000
 """The limit for a claim that a node cannot estimate: some do as if it were mined in the block of its commitment."""
 
-SALT_BYTES: Final = 16  # drawn at random; the zeros after them cost little
+SALT_BYTES: Final = 8
+"""Drawn at random, with zeros behind, which cost little: each guess at a name takes 2**64 tries until it is shown."""
+
 _RIVALS: Final = "others use the same payer; give each process a payer of its own"
 _HIGHEST: Final = 2**53
 _FIRST_PAUSE: Final = 0.02
