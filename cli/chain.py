@@ -56,6 +56,10 @@ def chain_run(session: Session, host: str, port: int, socket: str | None, anywhe
 @verb
 @click.option("--chain-id", type=click.IntRange(1), metavar="N", help="Refuse a chain of another id.")
 @click.option("--registry", metavar="ADDRESS", help="Where the registry stands; 'wave chain deploy' prints it.")
+@click.option(
+    "--from-block", type=click.IntRange(0), metavar="N", default=0, show_default=True,
+    help="The block that the registry came with; no earlier one is read.",
+)  # fmt: skip
 @click.option("--confirmations", type=click.IntRange(0), metavar="N", default=0, show_default=True,
               help="Blocks above a grant before it counts. Revocations count at once.")  # fmt: skip
 @click.option(
@@ -116,6 +120,7 @@ def _choice(urls: tuple[str, ...], options: dict[str, Any]) -> "ChainChoice":
         urls=found,
         chain_id=options["chain_id"],
         registry=None if registry is None else parse_address(registry),
+        from_block=options["from_block"],
         confirmations=options["confirmations"],
         quorum=options["quorum"],
         payer=payer if payer in (None, _NO_FILE) else _key_file(payer),
@@ -180,6 +185,7 @@ def _document(settings: "Settings") -> dict[str, Any]:
         "chain": [shown_url(url) for url in settings.urls] or EMBEDDED,
         "chain_id": settings.chain_id,
         "registry": None if settings.registry is None else f"0x{settings.registry.hex()}",
+        "from_block": settings.from_block,
         "confirmations": settings.confirmations,
         "quorum": settings.quorum if settings.quorum is not None else len(settings.urls) // 2 + 1,
         "payer": settings.payer,
@@ -196,6 +202,7 @@ def _fields(document: dict[str, Any]) -> list[tuple[str, object]]:
         ("chain", ", ".join(endpoints) if isinstance(endpoints, list) else endpoints),
         ("chain id", document.get("chain_id")),
         ("registry", document.get("registry")),
+        ("from block", document.get("from_block") or ""),
         ("confirmations", document.get("confirmations") or ""),
         ("quorum", f"{document['quorum']} of {len(endpoints)}" if several else ""),
         ("payer", document.get("payer")),
@@ -245,7 +252,7 @@ def chain_deploy(session: Session, payer: str | None, passphrase_file: str | Non
         raise BadSetting("the embedded chain has its registry", hint="name another one: wave chain use URL…")
     key = _payer_key(settings, payer, passphrase_file)
     with ui.waiting("deploying the registry"):
-        address = deploy(
+        made = deploy(
             settings.chain,
             key,
             state=settings.home,
@@ -253,10 +260,10 @@ def chain_deploy(session: Session, payer: str | None, passphrase_file: str | Non
             quorum=settings.quorum,
             fees=None if settings.max_fee is None else FeeLimits(max_fee_per_gas=settings.max_fee),
         )
-    text = f"0x{address.hex()}"
-    ui.show({"registry": text}, [text], as_json=session.json)
+    text = f"0x{made.address.hex()}"
+    ui.show({"registry": text, "height": made.height}, [text], as_json=session.json)
     if not session.json:
-        ui.say("use it with: wave chain use URL… --registry " + text)
+        ui.say(f"use it with: wave chain use URL… --registry {text} --from-block {made.height}")
 
 
 def _payer_key(settings: "Settings", name: str | None, passphrase_file: str | None) -> bytes | str:

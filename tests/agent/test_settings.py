@@ -39,6 +39,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     whole = choice(
         chain_id=5,
         registry=REGISTRY,
+        from_block=9,
         confirmations=3,
         quorum=2,
         payer="/keys/payer.json",
@@ -53,7 +54,8 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert read_choice(path) == whole
     settings = of(tmp_path / "home")
     assert (settings.chain, settings.urls) == (",".join(URLS), URLS)
-    assert (settings.chain_id, settings.registry, settings.confirmations, settings.quorum) == (5, REGISTRY, 3, 2)
+    assert (settings.chain_id, settings.registry, settings.from_block) == (5, REGISTRY, 9)
+    assert (settings.confirmations, settings.quorum) == (3, 2)
     assert (settings.payer, settings.passphrase_file, settings.max_fee) == ("/keys/payer.json", "/keys/pass", 30)
     assert (settings.own, settings.sources) == (True, whole.sources)
 
@@ -141,6 +143,7 @@ def test_endpoints_are_bounded() -> None:
         {"quorum": 2},
         {"confirmations": 0},
         {"confirmations": module.MOST_CONFIRMATIONS},
+        {"from_block": module.HIGHEST_BLOCK},
         {"chain_id": module.HIGHEST_ID},
         {"sources": ("x",) * module.MOST_SOURCES},
         {"payer": "development"},
@@ -156,6 +159,8 @@ def test_settings_at_their_bounds_are_taken(good: dict[str, Any]) -> None:
         {"quorum": 0},
         {"quorum": 3},
         {"confirmations": -1},
+        {"from_block": -1},
+        {"from_block": module.HIGHEST_BLOCK + 1},
         {"confirmations": module.MOST_CONFIRMATIONS + 1},
         {"chain_id": 0},
         {"chain_id": module.HIGHEST_ID + 1},

@@ -91,7 +91,7 @@ def _created(chain: str) -> bytes:
 
 
 def test_a_registry_is_deployed_and_used_at_its_own_address(chain: str, tmp_path: Path) -> None:
-    address = deploy(chain, "development", state=tmp_path)
+    address = deploy(chain, "development", state=tmp_path).address
     assert address != contract.REGISTRY
     with ChainClient.connect(chain, state=tmp_path, registry=address) as client:
         client.publish(b"over there")

@@ -26,15 +26,15 @@ def empty(tmp_path: Path) -> Iterator[Node]:
 
 
 def test_the_first_deployment_of_a_development_chain_has_the_known_address(empty: Node, tmp_path: Path) -> None:
-    assert deploy(empty.url, DEVELOPMENT, state=tmp_path) == contract.REGISTRY
+    assert deploy(empty.url, DEVELOPMENT, state=tmp_path) == (contract.REGISTRY, 1)
     with ChainClient.connect(empty.url, state=tmp_path) as client:
         client.claim("alice", b"t" * 32)
         assert client.alias("alice") == b"t" * 32
 
 
 def test_another_deployment_is_another_registry(empty: Node, tmp_path: Path) -> None:
-    first = deploy(empty.url, "development", state=tmp_path, chain_id=contract.CHAIN_ID)
-    second = deploy(empty.url, "development", state=tmp_path)
+    first = deploy(empty.url, "development", state=tmp_path, chain_id=contract.CHAIN_ID).address
+    second = deploy(empty.url, "development", state=tmp_path).address
     assert first != second
     with ChainClient.connect(empty.url, state=tmp_path, registry=first) as client:
         client.claim("alice", b"t" * 32)
@@ -59,7 +59,7 @@ def test_a_chain_of_others_is_paid_by_an_account_of_ones_own(tmp_path: Path) -> 
         node.ask("anvil_setBalance", Payer(key).address, hex(10**18))
         with pytest.raises(FeesTooHigh):
             deploy(node.url, key, state=tmp_path, fees=FeeLimits(1))
-        address = deploy(node.url, key, state=tmp_path)
+        address = deploy(node.url, key, state=tmp_path).address
         with ChainClient.connect(node.url, state=tmp_path, registry=address, payer=key) as client:
             assert client.chain_id == 777
             client.publish(b"x")
@@ -71,7 +71,7 @@ def test_a_chain_of_others_is_paid_by_an_account_of_ones_own(tmp_path: Path) -> 
 
 def test_several_endpoints_deploy_once(empty: Node, tmp_path: Path) -> None:
     urls = f"{empty.url},{empty.url.replace('127.0.0.1', 'localhost')}"
-    assert deploy(urls, DEVELOPMENT, state=tmp_path) == contract.REGISTRY
+    assert deploy(urls, DEVELOPMENT, state=tmp_path).address == contract.REGISTRY
     assert int(empty.ask("eth_getTransactionCount", "0x" + genesis.DEVELOPMENT_ACCOUNTS[0].hex(), "latest"), 16) == 1
 
 

@@ -275,6 +275,25 @@ def test_an_object_in_a_batch_counts_from_its_earliest_block_whichever_came_in_f
 # Confirmations -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("start", [2, 3, 4, 9])
+def test_a_new_replica_begins_where_it_is_told(chain: Staged, tmp_path: Path, start: int) -> None:
+    """No block before that is asked for events; one that goes on from there is as any other, and later starts too."""
+    chain.say(ALICE.entity.to_bytes())
+    chain.say()
+    chain.say(BOB.entity.to_bytes())
+    with Follower(chain, tmp_path / "replica.sqlite", start=start) as follower:
+        follower.sync()
+        assert min(first for first, _ in chain.asked) == min(start, chain.head().number)
+        assert set(follower.facts.entities) == {BOB.id}
+        assert (follower.facts.height, follower.genesis) == (3, chain.blocks[0].hash)
+        chain.say(DOT.to_bytes())
+        follower.sync()
+        assert [entry.id for entry in follower.objects()] == [BOB.id, DOT.id]
+    with Follower(chain, tmp_path / "replica.sqlite", start=99) as follower:
+        chain.say(ALICE.entity.to_bytes())
+        assert set(follower.sync().entities) == {ALICE.id, BOB.id}
+
+
 def test_grants_and_names_wait_for_their_confirmations_and_revocations_do_not(chain: Staged, tmp_path: Path) -> None:
     path = tmp_path / "replica.sqlite"
     with Follower(chain, path, confirmations=2) as follower:

@@ -180,9 +180,10 @@ def test_a_registry_is_deployed_and_used(fresh: Shell, tmp_path: Path) -> None:
     node = Shell(fresh.directory, tmp_path / "node")
     with running(node, "chain", "run", "--port", "0") as url:
         fresh.done("chain", "use", url)
-        address = fresh.done("chain", "deploy", "--payer", "development").line
+        made = fresh.done("chain", "deploy", "--payer", "development", "--json").json
+        address = made["registry"]
         assert re.fullmatch("0x[0-9a-f]{40}", address)
-        fresh.done("chain", "use", url, "--registry", address)
+        fresh.done("chain", "use", url, "--registry", address, "--from-block", str(made["height"]))
         assert fresh.done("status", "--json").json["registry"].lower() == address
         fresh.done("mkentity", "-o", "a.ent", "--no-passphrase")
         fresh.done("chain", "use", url)

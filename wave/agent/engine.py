@@ -69,7 +69,13 @@ class Engine:
         self._clock = clock
         self._refresh_after = refresh_after
         self._chain = LazyChain(settings, wait, passphrase)
-        self._follower = Follower(self._chain, settings.home / REPLICA, wait=wait, confirmations=settings.confirmations)
+        self._follower = Follower(
+            self._chain,
+            settings.home / REPLICA,
+            wait=wait,
+            confirmations=settings.confirmations,
+            start=settings.from_block,
+        )
         self._chain.newest = lambda: (self._follower.facts.height, self._follower.facts.block_hash)
         try:
             self._store = Store(settings.home / "agent.sqlite")

@@ -24,6 +24,7 @@ MOST_ENDPOINTS: Final = 16
 MOST_SOURCES: Final = 64
 MOST_CONFIRMATIONS: Final = 10_000
 HIGHEST_ID: Final = 2**53
+HIGHEST_BLOCK: Final = 2**53
 ADDRESS_BYTES: Final = 20
 _LONGEST_SOCKET_PATH: Final = 100  # the kernel takes 107 bytes
 _FORMS: Final = "'embedded', or URLs (http, https, ws, wss, unix:/path) with commas between them"
@@ -87,6 +88,7 @@ class ChainChoice:
     urls: tuple[str, ...]
     chain_id: int | None = None
     registry: bytes | None = None
+    from_block: int = 0
     confirmations: int = 0
     quorum: int | None = None
     payer: str | None = None
@@ -99,6 +101,7 @@ class ChainChoice:
         """Return the choice; :class:`BadSetting` when its parts are none, or contradict one another."""
         chain_urls(",".join(self.urls), "the chain")
         _within(self.chain_id, 1, HIGHEST_ID, "the chain id")
+        _within(self.from_block, 0, HIGHEST_BLOCK, "the first block")
         _within(self.confirmations, 0, MOST_CONFIRMATIONS, "the number of confirmations")
         _within(self.quorum, 1, len(self.urls), "the quorum", f"of {len(self.urls)} endpoints")
         _within(self.max_fee, 1, HIGHEST_ID, "the highest fee")
@@ -134,7 +137,8 @@ class ChainChoice:
         names = {"chain", *(field.name for field in fields(cls)[1:])}
         if unknown := sorted(set(document) - names):
             raise BadSetting(f"chain.json has an unknown setting {unknown[0][:40]!r}", hint=_AGAIN)
-        kinds: dict[str, type] = {"chain_id": int, "confirmations": int, "quorum": int, "max_fee": int, "own": bool}
+        kinds: dict[str, type] = dict.fromkeys(("chain_id", "from_block", "confirmations", "quorum", "max_fee"), int)
+        kinds["own"] = bool
         found: dict[str, Any] = {"urls": _texts(document, "chain"), "sources": _texts(document, "sources")}
         for name in sorted(set(document) - {"chain", "sources"}):
             value = document[name]
@@ -186,6 +190,7 @@ class Settings:
     entity: str | None = None
     chain_id: int | None = None
     registry: bytes | None = None
+    from_block: int = 0
     confirmations: int = 0
     quorum: int | None = None
     payer: str | None = None
@@ -225,6 +230,7 @@ class Settings:
             chain=",".join(choice.urls),
             chain_id=choice.chain_id,
             registry=choice.registry,
+            from_block=choice.from_block,
             confirmations=choice.confirmations,
             quorum=choice.quorum,
             payer=choice.payer,

@@ -1,11 +1,19 @@
 """Putting the registry on a chain: the same code everywhere, owned by nobody, and looked at where it stands."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from wave.chain import contract
 from wave.chain.client import ChainClient
 from wave.chain.fees import FeeLimits
 from wave.errors import TransactionFailed
+
+
+class Deployment(NamedTuple):
+    """Where the registry stands: its address, 20 bytes, and the height of the block that it came with."""
+
+    address: bytes
+    height: int
 
 
 def deploy(
@@ -17,8 +25,8 @@ def deploy(
     chain_id: int | None = None,
     quorum: int | None = None,
     fees: FeeLimits | None = None,
-) -> bytes:
-    """Put the registry on ``chain`` and return its address, 20 bytes, once its code is seen to stand there.
+) -> Deployment:
+    """Put the registry on ``chain`` and return where it is, once its code is seen to stand there.
 
     The arguments are those of :meth:`wave.chain.client.ChainClient.connect`. Raises what connecting and sending raise.
     """
@@ -31,4 +39,4 @@ def deploy(
     if address is None:
         raise TransactionFailed(f"{client.name} does not say where transaction {receipt.transaction.hex()} put it")
     ChainClient.connect(chain, state=state, wait=wait, chain_id=seen, registry=address, quorum=quorum).close()
-    return address
+    return Deployment(address, receipt.height)

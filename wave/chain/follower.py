@@ -68,14 +68,16 @@ class Follower:
     """A replica of the registry in one file. For one thread, but the Facts it gives may go to any.
 
     ``confirmations`` is how many blocks must stand above an object or an alias before it counts. A revocation counts
-    from the newest block seen, which is the block that the facts name.
+    from the newest block seen, which is the block that the facts name. A new replica begins at block ``start``, which
+    is to be no later than that in which the registry was deployed: what came before it is never seen.
     """
 
-    def __init__(self, chain: Chain, path: Path, *, wait: float = 0.0, confirmations: int = 0) -> None:
+    def __init__(self, chain: Chain, path: Path, *, wait: float = 0.0, confirmations: int = 0, start: int = 0) -> None:
         """Open the replica at ``path``, without the chain; StateLocked after ``wait`` seconds, StateUnwritable."""
         self._chain = chain
         self._path = path
         self._confirmations = confirmations
+        self._start = start
         self._halvings = 0  # of the steps, while they bring much
         self._refused: Counter[str] = Counter()
         self._replica = Replica(path, wait=wait)
@@ -256,8 +258,8 @@ class Follower:
         One step ends at the deepest block that a reorganisation may still take away, so that its hash is remembered.
         """
         while self._facts.height < head.number:
-            first = self._facts.height + 1
-            last = min(head.number, self._facts.height + max(1, BLOCKS_PER_STEP >> self._halvings))
+            first = min(max(self._facts.height + 1, self._start if self._facts.height < 0 else 0), head.number)
+            last = min(head.number, first - 1 + max(1, BLOCKS_PER_STEP >> self._halvings))
             edge = head.number - LIMITS.reorg_blocks
             if first <= edge < last:
                 last = edge
