@@ -41,7 +41,7 @@ $(NODES): tests/nodes/package.json tests/nodes/package-lock.json tests/nodes/.np
 	@touch $@
 
 test: $(STAMP) ## run the tests; those of nodes that are not fetched are skipped, unless WAVE_CI is set
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(STAMP) ## style, types and architecture
 	$(BIN)/ruff check .

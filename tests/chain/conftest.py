@@ -27,10 +27,18 @@ def client(tmp_path: Path) -> Iterator[ChainClient]:
 
 
 @pytest.fixture(scope="session")
-def hardhat_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
-    """One hardhat for all tests: it takes a second to start. Take back what a test did with evm_revert."""
+def hardhat_of_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """One hardhat for all tests: it takes a second to start."""
     with hardhat(tmp_path_factory.mktemp("hardhat")) as node:
         yield node
+
+
+@pytest.fixture
+def hardhat_node(hardhat_of_all: Node) -> Iterator[Node]:
+    """A hardhat with the registry on it and nothing else; what a test does is taken back."""
+    before = hardhat_of_all.ask("evm_snapshot")
+    yield hardhat_of_all
+    assert hardhat_of_all.ask("evm_revert", before)
 
 
 @pytest.fixture

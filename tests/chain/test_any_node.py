@@ -42,9 +42,7 @@ def chain(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         return
     kind, _, socket = request.param.partition("-")
     node: Node = request.getfixturevalue(f"{kind}_node")
-    before = node.ask("evm_snapshot")
     yield node.ws if socket else node.url
-    assert node.ask("evm_revert", before)
 
 
 @pytest.fixture

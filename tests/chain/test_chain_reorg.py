@@ -208,6 +208,10 @@ def test_what_an_agent_itself_revoked_on_a_dead_branch_it_revokes_again(anvil_no
         anvil_node.mine(2)
         height = anvil_node.height()
         engine.call(wire.Status())
+        deadline = time.monotonic() + 20.0
+        while anvil_node.height() == height:  # anvil says that it took a transaction before it has mined it
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
         with pytest.raises(Revoked, match=f"block {height + 1}"):
             engine.call(question)
 
