@@ -180,9 +180,7 @@ class _Known:
         return _raised(lambda: thing.check(giver.verify_key)) + self._living(giver.id)
 
     def _living(self, identity: bytes) -> list[WaveError]:
-        return _raised(
-            lambda: rules.entity_alive(identity, rules.record_of(identity, {}, self.facts), self.facts, self.now)
-        )
+        return _raised(lambda: rules.living(identity, {}, self.facts, self.now))
 
 
 def _people(thing: Thing) -> tuple[bytes, ...]:

@@ -141,9 +141,9 @@ def holds(walk: tuple[Dot, ...], request: Request, facts: Facts, *, doubts: bool
             if not any(may_hold(right, request, doubts=doubts) for right in rights):
                 return False
             rules.dot_alive(dot, facts, NOW)
-            rules.entity_alive(dot.giver, rules.record_of(dot.giver, {}, facts), facts, NOW)
+            rules.living(dot.giver, {}, facts, NOW)
         if dot.receiver != EVERYBODY:
-            rules.entity_alive(dot.receiver, rules.record_of(dot.receiver, {}, facts), facts, NOW)
+            rules.living(dot.receiver, {}, facts, NOW)
     except Refused:
         return False
     return True

@@ -208,8 +208,7 @@ def authorized(
         grants = [verifier.verify(proof, one, facts, now=now, max_staleness=max_staleness) for one in asked]
     except WrongSubject as error:
         raise WrongSender(error.message, hint=error.hint) from None
-    record = rules.record_of(subject, proof.records, facts)
-    rules.entity_alive(subject, record, facts, now)
+    record = rules.living(subject, proof.records, facts, now)
     grant = grants[0]
     if len(grants) > 1:
         grant = amend(

@@ -182,4 +182,4 @@ class Living:
     def check(self, identity: bytes) -> None:
         """Raise unless an entity is alive: :class:`MissingEntity`, :class:`EntityRevoked` and its like."""
         if not self.alive(identity):
-            rules.entity_alive(identity, rules.record_of(identity, {}, self._facts), self._facts, self._now)
+            rules.living(identity, {}, self._facts, self._now)

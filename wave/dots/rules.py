@@ -162,6 +162,13 @@ def record_of(identity: bytes, records: Mapping[bytes, EntityFields], facts: Fac
     )
 
 
+def living(identity: bytes, records: Mapping[bytes, EntityFields], facts: Facts, now: int) -> EntityFields:
+    """Return an entity's record, from the proof or the facts, when it is alive; raise as those two do."""
+    record = records.get(identity) or record_of(identity, records, facts)
+    entity_alive(identity, record, facts, now)
+    return record
+
+
 def facts_fresh(facts: Facts, now: int, max_staleness: int, at_least: int | None) -> None:
     """Raise :class:`StaleFacts`, :class:`FactsAhead` or :class:`FactsBehind` unless the facts are recent enough."""
     if now - facts.time > max_staleness:

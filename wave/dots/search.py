@@ -42,7 +42,7 @@ def find_proof(graph: Graph, request: Request, facts: Facts, *, now: int) -> Pro
     """
     subject, namespace = request.subject, request.namespace
     if subject == namespace:
-        rules.entity_alive(namespace, rules.record_of(namespace, {}, facts), facts, now)
+        rules.living(namespace, {}, facts, now)
         return Proof.build((), (facts.entities[namespace],))
     budget = Budget()
     paths: list[Path] = []

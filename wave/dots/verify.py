@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from wave.codec import Record, amend
 from wave.dots import rules
@@ -29,6 +29,7 @@ from wave.namespace.condition import Condition
 
 SignatureCache = MutableMapping[bytes, bytes]
 """Signatures that were good once and so stay good, by object id. Whoever passes one bounds it."""
+_Forged: TypeAlias = dict[Dot, BadSignature]
 
 _PROGRESS: Final[tuple[type[Refused] | tuple[type[Refused], ...], ...]] = (
     BrokenPath,
@@ -89,22 +90,21 @@ def verify(
         proof = Proof(proof)
     if signatures is None and (len(request.statements) > 1 or len(proof.paths) > 1):
         signatures = {}  # statements and paths share DoTs, and each is checked once a call
-    case = _Case(proof.records, request, facts, now)
     if request.subject == request.namespace:
-        root = case.living(request.namespace)
+        root = rules.living(request.namespace, proof.records, facts, now)
         rules.facts_fresh(facts, now, max_staleness, at_least)
         return Grant(
             request, ((),) * len(request.statements), {request.namespace: root}, facts.height, root.expires, ()
         )
     carried = []
+    forged: _Forged = {}
     for statement in request.statements:
         furthest: Refused | None = None
         for path in proof.paths:
             try:
-                found = case.unsigned(path, statement)
+                found = _unsigned(path, statement, request, proof.records, facts, now=now)
                 rules.facts_fresh(facts, now, max_staleness, at_least)
-                for dot in path:
-                    case.signed(dot, signatures)
+                _signed(path, found.records, signatures, forged)
             except Refused as refusal:
                 if furthest is None or _progress(refusal) > _progress(furthest):
                     furthest = refusal
@@ -133,72 +133,55 @@ def _together(grants: list[Grant]) -> Grant:
     )
 
 
-class _Case:
-    """The inputs of one call of :func:`verify`, and the entities found alive on the way."""
+def _unsigned(
+    path: Path,
+    statement: Statement,
+    request: Request,
+    records: Mapping[bytes, EntityFields],
+    facts: Facts,
+    *,
+    now: int,
+) -> Grant:
+    """Return the grant that ``path`` gives ``statement`` when rules 2 to 5 hold for it, signatures aside."""
+    rules.follows(path, request)
+    if len(path) > 1:
+        rules.within_hops(path)
+    until = rules.FOREVER
+    conditional = []
+    for dot in path:
+        rights = rules.rights_over(dot, statement)
+        if rights[0].conditions:
+            conditional.append((dot, rights))
+    rates: tuple[Rate, ...] = ()
+    for dot, rights in conditional:
+        end, counted = rules.conditions_hold(rights, now, request.context)
+        until = min(until, end)
+        rates += tuple([Rate(dot.id, condition) for condition in counted])
+    people: dict[bytes, EntityFields] = {}
+    for dot in path:
+        rules.dot_alive(dot, facts, now)
+        if dot.expires < until:  # noqa: PLR1730 - quicker
+            until = dot.expires
+        people[dot.giver] = rules.living(dot.giver, records, facts, now)
+    if dot.receiver != EVERYBODY:
+        people[dot.receiver] = rules.living(dot.receiver, records, facts, now)
+    for record in people.values():
+        if record.expires < until:  # noqa: PLR1730 - quicker
+            until = record.expires
+    return Grant(request, (path,), people, facts.height, until, rates)
 
-    __slots__ = ("_alive", "_facts", "_forged", "_now", "_records", "_request")
 
-    def __init__(self, records: Mapping[bytes, EntityFields], request: Request, facts: Facts, now: int) -> None:
-        self._records = records
-        self._request = request
-        self._facts = facts
-        self._now = now
-        self._alive: dict[bytes, EntityFields] = {}
-        self._forged: dict[Dot, BadSignature] = {}
-
-    def living(self, identity: bytes) -> EntityFields:
-        """Return a living entity's record, each looked at once (rule 5)."""
-        record = self._alive.get(identity)
-        if record is None:
-            record = rules.record_of(identity, self._records, self._facts)
-            rules.entity_alive(identity, record, self._facts, self._now)
-            self._alive[identity] = record
-        return record
-
-    def unsigned(self, path: Path, statement: Statement) -> Grant:
-        """Return the grant that ``path`` gives ``statement`` when rules 2 to 5 hold for it, signatures aside."""
-        now, facts, request = self._now, self._facts, self._request
-        rules.follows(path, request)
-        if len(path) > 1:
-            rules.within_hops(path)
-        until = rules.FOREVER
-        conditional = []
-        for dot in path:
-            rights = rules.rights_over(dot, statement)
-            if rights[0].conditions:
-                conditional.append((dot, rights))
-        rates: tuple[Rate, ...] = ()
-        for dot, rights in conditional:
-            end, counted = rules.conditions_hold(rights, now, request.context)
-            until = min(until, end)
-            rates += tuple([Rate(dot.id, condition) for condition in counted])
-        people = {}
-        for dot in path:
-            rules.dot_alive(dot, facts, now)
-            if dot.expires < until:  # noqa: PLR1730 - quicker
-                until = dot.expires
-            people[dot.giver] = self.living(dot.giver)
-        if dot.receiver != EVERYBODY:
-            people[dot.receiver] = self.living(dot.receiver)
-        for record in people.values():
-            if record.expires < until:  # noqa: PLR1730 - quicker
-                until = record.expires
-        return Grant(request, (path,), people, facts.height, until, rates)
-
-    def signed(self, dot: Dot, known: SignatureCache | None) -> None:
-        """Raise :class:`BadSignature` unless the DoT verifies under its giver's key (rule 7)."""
+def _signed(path: Path, records: Mapping[bytes, EntityFields], known: SignatureCache | None, forged: _Forged) -> None:
+    """Raise :class:`BadSignature` unless each DoT verifies under its giver's key (rule 7), each looked at once."""
+    for dot in path:
         if known is None:
-            dot.check(self._alive[dot.giver].verify_key)
+            dot.check(records[dot.giver].verify_key)
         elif known.get(dot.id) != dot.signature:
-            self._check_once(dot)
+            if dot in forged:
+                raise forged[dot]
+            try:
+                dot.check(records[dot.giver].verify_key)
+            except BadSignature as refusal:
+                forged[dot] = refusal
+                raise
             known[dot.id] = dot.signature
-
-    def _check_once(self, dot: Dot) -> None:
-        """Check a signature, and a bad one only once, however many paths it stands on."""
-        if dot in self._forged:
-            raise self._forged[dot]
-        try:
-            dot.check(self._alive[dot.giver].verify_key)
-        except BadSignature as refusal:
-            self._forged[dot] = refusal
-            raise

@@ -28,13 +28,15 @@ class EntityFields(Record, frozen=True):
 
 
 _FORMAT = Format(EntityFields, "entity record")
-_PREFIX = signing_input(ENTITY, b"")
+_PREFIXED = hashlib.sha256(signing_input(ENTITY, b""))  # copied, which is quicker than to begin anew
 parse_entity = _FORMAT.decode  # strictly; raises InputError
 
 
 def entity_id(body: bytes) -> bytes:
     """Return the id (32 bytes) of the entity whose record has this body."""
-    return hashlib.sha256(_PREFIX + body).digest()
+    digest = _PREFIXED.copy()
+    digest.update(body)
+    return digest.digest()
 
 
 class Entity(Certified):
