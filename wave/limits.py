@@ -31,6 +31,7 @@ class Limits:
     context_values: int = 64
     latest_time: int = 253_402_300_799  # 9999-12-31T23:59:59Z
     max_staleness: int = 120  # seconds by which facts may lag behind the clock
+    facts_kept: float = 0.05  # seconds for which a process uses what its agent said before it asks again
     clock_skew: int = 60  # seconds by which a block or a message may run ahead of the clock
     graph_givers: int = 512  # givers of a graph whose own rights are looked at
     search_edges: int = 2_000_000  # DoTs that one search may look at

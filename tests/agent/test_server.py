@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -78,9 +79,27 @@ async def test_the_description_is_valid_and_tells_every_call(agent: AgentClient,
     ):
         document = await response.json()
     validate(document)
-    assert set(document["paths"]) >= {"/v1/watch", *(f"/v1/{call.path}" for call in wire.CALLS)}
+    assert set(document["paths"]) >= {f"/v1/{call.path}" for call in wire.CALLS}
     assert document["paths"]["/v1/watch"]["get"]["responses"]["200"]["content"].keys() == {"text/event-stream"}
     assert set(document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"]) == set(codes())
+
+
+async def test_every_route_stands_in_the_description(house: House) -> None:
+    """With its method; the calls, which share a route, are checked above."""
+    with ThreadPoolExecutor(1) as thread:
+        app = server.application(house.engine, thread)
+    served = {
+        (route.method.lower(), route.resource.canonical)
+        for route in app.router.routes()
+        if route.resource is not None and route.method != "HEAD"
+    }
+    calls = {f"/v1/{call.path}" for call in wire.CALLS}
+    described = {
+        (method, "/v1/{call}" if path in calls else path)
+        for path, methods in openapi.document()["paths"].items()
+        for method in methods
+    }
+    assert described == served
 
 
 async def test_a_body_that_is_no_call_is_one_clear_problem(agent: AgentClient, settings: Settings) -> None:
@@ -216,11 +235,31 @@ async def test_facts_from_an_agent_follow_its_revocations(agent: AgentClient) ->
     before = await feed.facts()
     assert before.revoked_at(one.entity.commitments) is None
     await agent.call(wire.Revoke(preimages=(one.preimage(),)))
-    await asyncio.sleep(server.REFRESH_AFTER)
+    await asyncio.sleep(max(server.REFRESH_AFTER, LIMITS.facts_kept))
     after = await feed.facts()
     assert after.revoked_at(one.entity.commitments) == after.height
     assert after.revoked_at(two.entity.commitments) is None
     assert before.revoked_at(one.entity.commitments) is None, "facts that were given out do not change"
+
+
+async def test_many_checks_at_once_are_one_question(agent: AgentClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process full of devices asks as often as one; after ``LIMITS.facts_kept`` the answer is asked for again."""
+    asked = 0
+    ask = agent.call
+
+    async def counting(call: wire.Call[Any]) -> Any:
+        nonlocal asked
+        asked += 1
+        return await ask(call)
+
+    monkeypatch.setattr(agent, "call", counting)
+    feed = FactsFeed(agent)
+    first, *others = await asyncio.gather(*[feed.facts() for _ in range(100)])
+    assert asked == 1
+    assert all(one is first for one in others)
+    await asyncio.sleep(LIMITS.facts_kept)
+    await feed.facts()
+    assert asked == 2
 
 
 DAEMON = """

@@ -2,6 +2,7 @@
 
 import http.client
 import socket
+import time
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self, TypeVar
@@ -12,6 +13,7 @@ from wave.chain.listen import is_loopback
 from wave.codec import parse_id
 from wave.dots.facts import Facts
 from wave.errors import AgentUnavailable, BadSetting
+from wave.limits import LIMITS
 
 R = TypeVar("R")
 
@@ -189,16 +191,20 @@ class BlockingClient:
 
 
 class FactsFeed:
-    """The registry's facts for checks made in this process, brought up to date from the agent before each use.
+    """The registry's facts for checks made in this process, never older than ``LIMITS.facts_kept`` seconds.
 
-    They hold revocations and the newest block; records of entities come with the proofs.
+    They hold revocations and the newest block; records of entities come with the proofs. One question to the agent
+    serves all who ask meanwhile, so that a process full of devices asks no more often than one device.
     """
 
-    def __init__(self, agent: AgentClient) -> None:
-        """Ask ``agent``."""
+    def __init__(self, agent: AgentClient, *, kept: float = LIMITS.facts_kept) -> None:
+        """Ask ``agent``, at most every ``kept`` seconds."""
         import asyncio
 
         self._agent = agent
+        self._kept = kept
+        self._newest: Facts | None = None
+        self._asked = float("-inf")
         self._revocations: dict[bytes, int] = {}
         self._height = -1
         self._block_hash = ""
@@ -206,7 +212,12 @@ class FactsFeed:
 
     async def facts(self) -> Facts:
         """Return the newest facts; :class:`Unavailable` when the agent or its chain cannot be asked."""
+        if self._newest is not None and time.monotonic() - self._asked < self._kept:
+            return self._newest
         async with self._turn:
+            asked = time.monotonic()
+            if self._newest is not None and asked - self._asked < self._kept:  # somebody else's answer has come
+                return self._newest
             known = FactsSince(height=self._height, block_hash=self._block_hash)
             reply = await self._agent.call(known)
             if reply.whole:
@@ -215,5 +226,6 @@ class FactsFeed:
                 commitment = parse_id(text)
                 if commitment is not None:
                     self._revocations[commitment] = height
-            self._height, self._block_hash = reply.height, reply.block_hash
-            return Facts(reply.height, parse_id(reply.block_hash) or b"", reply.time, self._revocations)
+            self._height, self._block_hash, self._asked = reply.height, reply.block_hash, asked
+            self._newest = Facts(reply.height, parse_id(reply.block_hash) or b"", reply.time, self._revocations)
+            return self._newest
