@@ -8,7 +8,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-ver
 	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links --no-config $(LOCK)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo nodes test check format bench lock clean distclean
+.PHONY: help setup demo nodes test faults check format bench lock clean distclean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ $(NODES): tests/nodes/package.json tests/nodes/package-lock.json tests/nodes/.np
 
 test: $(STAMP) ## run the tests; those of nodes that are not fetched are skipped, unless WAVE_CI is set
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+faults: $(STAMP) ## run every combination of three faulty endpoints among seven; takes minutes
+	WAVE_ALL_FAULTS=1 $(BIN)/python -m pytest tests/chain/test_chain_quorum.py
 
 check: $(STAMP) ## style, types and architecture
 	$(BIN)/ruff check .

@@ -12,13 +12,19 @@ from pathlib import Path
 from bench.figure import Figure, send_figures
 
 _NOT_BENCHES = {"__init__", "__main__", "figure"}
+_WHEN_NAMED = {"soak"}  # takes more than ten minutes
 
 
 def main(arguments: list[str]) -> int:
     """Measure what ``arguments`` name, or everything; return the exit status."""
     names = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _NOT_BENCHES)
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure, and compare with the bounds.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure ({', '.join(names)}); default: all")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"what to measure ({', '.join(names)}); default: all but {', '.join(_WHEN_NAMED)}",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--check", action="store_true", help="exit 1 when a bound is missed")
     chosen = parser.parse_args(arguments)
@@ -26,7 +32,7 @@ def main(arguments: list[str]) -> int:
     if unknown:
         parser.error(f"there is nothing to measure called {', '.join(unknown)}; there is {', '.join(names)}")
     found: list[tuple[str, Figure]] = []
-    for name in chosen.names or names:
+    for name in chosen.names or [one for one in names if one not in _WHEN_NAMED]:
         for figure in _measured(name):
             found.append((name, figure))
             if not chosen.json:

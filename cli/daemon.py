@@ -1,11 +1,14 @@
 """The agent and what it says of itself: ``status`` and ``agent run``; and ``completion``."""
 
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import click
 
 from cli import ui
 from cli.options import FILE, verb
+from cli.service import metrics_option, service
 from cli.session import Session
 
 
@@ -59,7 +62,10 @@ def agent() -> None:
 )
 @click.option("--promiser", type=FILE, metavar="ENTITY", help="Promise in this one's name that 'wave anchor' is done.")
 @click.option("--passphrase-file", type=FILE, metavar="FILE", help="Read the promiser's passphrase from FILE.")
-def agent_run(session: Session, port: int | None, promiser: str | None, passphrase_file: str | None) -> None:
+@metrics_option
+def agent_run(
+    session: Session, port: int | None, promiser: str | None, passphrase_file: str | None, metrics: str | None
+) -> None:
     """Run until stopped. Commands that use the same WAVE_HOME find it by themselves.
 
     With --port they need WAVE_AGENT, set to the address that is printed, and it asks callers for the token in
@@ -77,12 +83,26 @@ def agent_run(session: Session, port: int | None, promiser: str | None, passphra
     known: str | None = None
     if settings.payer not in (None, DEVELOPMENT) and settings.passphrase_file is None and sys.stdin.isatty():
         known = ui.ask_passphrase(settings.payer or "")  # now: later nobody may be there
+
+    @asynccontextmanager
+    async def beside(address: str) -> AsyncIterator[None]:
+        from devices.health import Part
+        from wave.agent.client import AgentClient, FactsFeed
+
+        well = {"agent": Part(connected=True, subscribed=True)}
+        async with (
+            AgentClient(address, token=None if port is None else server.token(settings)) as agent,
+            service(session, "agent", metrics, facts=FactsFeed(agent).facts, parts=lambda: well),
+        ):
+            yield
+
     server.run(
         settings,
         port=port,
         ready=lambda address: tell_ready(session, "agent", address),
         passphrase=None if known is None else lambda _: known or "",
         promiser=promising,
+        beside=beside,
     )
 
 

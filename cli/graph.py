@@ -1,4 +1,4 @@
-"""A namespace's delegations drawn: as a tree of text, as JSON, for Graphviz, or as one SVG file."""
+"""A namespace's delegations drawn: as a tree of text, as JSON, for Graphviz, or as one SVG file or HTML page."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
@@ -13,7 +13,17 @@ from wave.errors import BadSetting
 if TYPE_CHECKING:
     from wave.agent.wire import Edge, GraphReply
 
-FORMATS: Final = ("tree", "json", "dot", "svg")
+_ENDINGS: Final = {
+    "json": "json",
+    "dot": "dot",
+    "gv": "dot",
+    "svg": "svg",
+    "html": "html",
+    "htm": "html",
+    "txt": "tree",
+    "tree": "tree",
+}
+FORMATS: Final = ("tree", "json", "dot", "svg", "html")
 
 
 @verb
@@ -70,6 +80,10 @@ def _text(form: str, plan: "Plan", reply: "GraphReply", now: int) -> str:
         from cli.svg import draw
 
         return draw(plan, now=now)
+    if form == "html":
+        from cli.html import page
+
+        return page(plan, now=now)
     if form == "dot":
         return "\n".join(graphviz(plan))
     return "\n".join("".join(map(ui.plain, (line,) if isinstance(line, str) else line)) for line in tree(plan))
@@ -79,10 +93,11 @@ def _form_of(output: str | None) -> str:
     if output is None:
         return "tree"
     ending = output.rpartition("/")[2].rpartition(".")[2] if "." in output else "txt"
-    form = {"json": "json", "dot": "dot", "gv": "dot", "svg": "svg", "txt": "tree", "tree": "tree"}.get(ending)
+    form = _ENDINGS.get(ending)
     if form is None:
         raise BadSetting(
-            f"what to draw into {output} is not said", hint="end its name in .svg, .dot, .json or .txt, or say --format"
+            f"what to draw into {output} is not said",
+            hint="end its name in .svg, .html, .dot, .json or .txt, or say --format",
         )
     return form
 

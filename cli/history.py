@@ -1,9 +1,10 @@
 """What happened on the registry: ``log`` lists it for a namespace, ``watch`` tells it while it happens."""
 
+import asyncio
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -12,7 +13,11 @@ from cli.options import ENTITY, verb
 from cli.session import Session
 
 if TYPE_CHECKING:
+    from wave.agent.client import AgentClient
     from wave.agent.wire import Happening
+
+_FIRST_PAUSE: Final = 0.2  # seconds between two looks whether an agent that went away is back
+_LONGEST_PAUSE: Final = 5.0
 
 since_option = click.option("--since", metavar="HEIGHT", help="Only what came after this block.")
 
@@ -59,26 +64,55 @@ def log(session: Session, since: str | None, namespace: str) -> None:
 def watch(session: Session, since: str | None, namespace: str | None) -> None:
     """Print delegations, revocations, names and aliases as they come, and each new block, until stopped.
 
-    With NAMESPACE only what concerns it. With --json one line for each; its id, as --since, goes on after it.
+    With NAMESPACE only what concerns it. With --json one line for each; its id, as --since, goes on after it. When the
+    agent goes away and comes back, it goes on where it was.
     """
     from cli.running import agent_of, carry_out, print_line, resolve
-    from wave.agent.wire import Names, encode
+    from wave.agent.wire import encode
 
     async def main() -> None:
         from wave.codec import id_text
 
         async with agent_of(session) as agent:
             place = None if namespace is None else id_text(await resolve(session, agent, namespace))
-            async for one in agent.watch(since=since, namespace=place):
+            async for one, called in _lasting(agent, since, place, named=not session.json):
                 if session.json:
                     print_line(json.loads(encode(one)))
                     continue
-                called = (await agent.call(Names())).names
                 for line in lines([one], partial(_called, called)):
                     ui.out(line)
                 ui.flush()
 
     carry_out(main())
+
+
+async def _lasting(
+    agent: "AgentClient", since: str | None, namespace: str | None, *, named: bool
+) -> "AsyncIterator[tuple[Happening, Mapping[str, str]]]":
+    """Yield what happens and, if ``named``, the names for it, across the agent's absence too.
+
+    :class:`AgentUnavailable` when it is not there to begin with.
+    """
+    from wave.agent.wire import Names, Status
+    from wave.errors import AgentUnavailable
+
+    height = (await agent.call(Status())).height
+    since = str(height) if since is None else since
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            async for one in agent.watch(since=since, namespace=namespace):
+                called = (await agent.call(Names())).names if named and one.kind != "block" else {}
+                if pause != _FIRST_PAUSE:
+                    ui.say("the agent is back")
+                    pause = _FIRST_PAUSE
+                yield one, called
+                since = one.id
+        except AgentUnavailable as error:
+            if pause == _FIRST_PAUSE:
+                ui.warn(f"{error.message}; waiting for it")
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _called(names: Mapping[str, str], identity: str) -> str:
@@ -113,22 +147,32 @@ def _text(one: "Happening", shown: Callable[[str], str]) -> str:
         return f"{name(one.signer)} -> {name(one.receiver)}  {rights}{hops}  {one.object}"
     if one.kind == "name":
         return f"{name(one.signer)} calls {name(one.target)} {one.label}  {one.object}"
+    if one.kind == "route":
+        return f"{name(one.signer)} {_route(one, name(one.target), name(one.namespace))}  {one.object}"
     if one.kind == "alias":
         return f"{one.label} means {name(one.target)}  {one.target}"
-    if one.kind == "reorg":
-        return f"the chain changed: what came after block {one.height} is void"
-    if one.kind == "block":
-        return (one.block_hash or "")[:16]
-    return _revocation(one, name(one.signer), name(one.receiver), name(one.target))
+    if one.kind == "revocation":
+        return _revocation(one, name)
+    gone = f"the chain changed: what came after block {one.height} is void"
+    return gone if one.kind == "reorg" else (one.block_hash or "")[:16]
 
 
-def _revocation(one: "Happening", signer: str, receiver: str, target: str) -> str:
+def _route(one: "Happening", router: str, namespace: str) -> str:
+    """Return what somebody says by a route."""
+    if one.act == "offer":
+        return f"offers to carry {namespace}"
+    return f"takes {router} as the router of {namespace}" if one.act == "accept" else f"is at {' '.join(one.urls)}"
+
+
+def _revocation(one: "Happening", name: Callable[[str | None], str]) -> str:
+    signer, receiver, target = name(one.signer), name(one.receiver), name(one.target)
     if one.what is None:
         return f"of something not known here  {one.commitment}"
     what = {
         "dot": f"the DoT {signer} -> {receiver}",
         "entity": f"the entity {signer}",
         "name": f"{signer}'s name {one.label} for {target}",
+        "route": f"that {signer} {_route(one, target, name(one.namespace))}",
     }[one.what]
     by = signer if one.by_signer else "a further revoker that it names"
     return f"{what}, by {by}  {one.object}"

@@ -18,7 +18,7 @@ from wave.dots.request import Request, Statement
 from wave.dots.rules import Path
 from wave.entities import secret
 from wave.entities.entity import EVERYBODY, Entity
-from wave.entities.object import DOT, ENTITY, NAME, SignedObject, decode_object, from_text
+from wave.entities.object import DOT, ENTITY, NAME, ROUTE, SignedObject, decode_object, from_text
 from wave.errors import (
     BadSignature,
     Expired,
@@ -33,9 +33,10 @@ from wave.errors import (
 from wave.namespace.grant import Right
 from wave.namespace.name import Name
 from wave.namespace.pattern import Pattern
+from wave.namespace.route import ACCEPT, OFFER, Route
 from wave.times import instant_text, span_text
 
-Thing = Entity | Dot | Name
+Thing = Entity | Dot | Name | Route
 
 
 class Inspection(NamedTuple):
@@ -87,6 +88,8 @@ def _signed(session: Session, signed: SignedObject) -> Inspection:
         return _show(session, Dot.from_object(signed))
     if signed.kind == NAME:
         return _show(session, Name.from_object(signed))
+    if signed.kind == ROUTE:
+        return _show(session, Route.from_object(signed))
     document = {"kind": signed.kind, "id": id_text(signed.id), "bytes": len(signed.to_bytes())}
     return Inspection(document, tuple(ui.fields(document.items())))
 
@@ -170,9 +173,9 @@ class _Known:
             found = _raised(lambda: rules.dot_alive(thing, self.facts, self.now))
             found += self._signature(thing)
             return found + ([] if thing.receiver == EVERYBODY else self._living(thing.receiver))
-        return _raised(lambda: _name_alive(thing, self.facts, self.now)) + self._signature(thing)
+        return _raised(lambda: _given_alive(thing, self.facts, self.now)) + self._signature(thing)
 
-    def _signature(self, thing: Dot | Name) -> list[WaveError]:
+    def _signature(self, thing: Dot | Name | Route) -> list[WaveError]:
         giver = self._entities.get(thing.fields.giver)
         if giver is None:
             who = self.names.name(thing.fields.giver)
@@ -187,7 +190,7 @@ def _people(thing: Thing) -> tuple[bytes, ...]:
     """Return the ids of the entities whose records tell whether the thing holds."""
     if isinstance(thing, Dot):
         return (thing.giver, thing.receiver)
-    return (thing.fields.giver,) if isinstance(thing, Name) else ()
+    return () if isinstance(thing, Entity) else (thing.fields.giver,)
 
 
 def _raised(*checks: Any) -> list[WaveError]:
@@ -200,14 +203,14 @@ def _raised(*checks: Any) -> list[WaveError]:
     return found
 
 
-def _name_alive(name: Name, facts: Facts, now: int) -> None:
-    height = facts.revoked_at(name.fields.commitments)
+def _given_alive(given: Name | Route, facts: Facts, now: int) -> None:
+    height = facts.revoked_at(given.fields.commitments)
     if height is not None:
-        raise Revoked(f"the name was taken back in block {height}")
-    if now >= name.fields.expires:
-        raise Expired(f"the name expired at {instant_text(name.fields.expires)}")
-    if now < name.fields.created:
-        raise NotYetValid(f"the name holds from {instant_text(name.fields.created)} on")
+        raise Revoked(f"the {given.KIND} was taken back in block {height}")
+    if now >= given.fields.expires:
+        raise Expired(f"the {given.KIND} expired at {instant_text(given.fields.expires)}")
+    if now < given.fields.created:
+        raise NotYetValid(f"the {given.KIND} holds from {instant_text(given.fields.created)} on")
 
 
 def _word(faults: list[WaveError], doubt: str) -> str:
@@ -277,6 +280,9 @@ def _parts(thing: Thing, names: Names, now: int) -> tuple[str, list[tuple[str, o
     if isinstance(thing, Dot):
         document |= dot_document(thing, names)
         return "DoT", [*dot_fields(thing, names), *times, ("comment", thing.comment), *more], document
+    if isinstance(thing, Route):
+        document |= _route_document(thing)
+        return "route", [*_route_fields(thing, names), *times, *more], document
     document |= {
         "kind": "name",
         "label": thing.fields.label,
@@ -289,6 +295,30 @@ def _parts(thing: Thing, names: Names, now: int) -> tuple[str, list[tuple[str, o
         ("means", names.full(thing.fields.target)),
     ]
     return "name", [*said, *times, *more], document
+
+
+def _route_fields(route: Route, names: Names) -> list[tuple[str, object]]:
+    """Return what a route says, for people."""
+    fields = route.fields
+    place = "" if fields.namespace is None else names.full(fields.namespace)
+    if fields.act == OFFER:
+        return [("offers", names.full(fields.giver)), ("to carry", place)]
+    if fields.act == ACCEPT:
+        return [("says", names.full(fields.giver)), ("carried", place), ("by", names.full(route.router))]
+    return [("router", names.full(fields.giver)), *(("is at", url) for url in fields.urls)]
+
+
+def _route_document(route: Route) -> dict[str, Any]:
+    """Return what a route says, for programs."""
+    fields = route.fields
+    return {
+        "kind": "route",
+        "act": fields.act,
+        "giver": id_text(fields.giver),
+        "router": id_text(route.router),
+        "namespace": None if fields.namespace is None else id_text(fields.namespace),
+        "urls": list(fields.urls),
+    }
 
 
 def dot_fields(dot: Dot, names: Names) -> list[tuple[str, object]]:

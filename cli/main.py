@@ -24,11 +24,15 @@ _PIPE_CLOSED: Final = 141  # what a shell reports of a program that SIGPIPE ende
 
 
 class Verb(NamedTuple):
-    """Where a verb's command is (an attribute of the verb's own name), its line in the help, its other spellings."""
+    """Where a verb's command is, its line in the help, its other spellings.
+
+    The command is the module's ``attribute``, of the verb's own name where that is no other thing's.
+    """
 
     module: str
     summary: str
     aliases: tuple[str, ...] = ()
+    attribute: str = ""
 
 
 SECTIONS: Final[dict[str, dict[str, Verb]]] = {
@@ -37,7 +41,7 @@ SECTIONS: Final[dict[str, dict[str, Verb]]] = {
         "grant": Verb("cli.trust", "Let an entity do things in a namespace (a DoT).", ("mkdot", "rtgrant")),
         "prove": Verb("cli.proofs", "Build a proof that an entity may do things.", ("buildchain", "bc", "rtprove")),
         "verify": Verb("cli.proofs", "Check a proof."),
-        "revoke": Verb("cli.trust", "Take back a DoT, an entity or a name, for ever."),
+        "revoke": Verb("cli.trust", "Take back a DoT, an entity, a name or a route, for ever."),
         "anchor": Verb("cli.audit", "Put many objects on the chain under one root."),
         "inspect": Verb("cli.entity", "Show what a file, id or name is, and whether it is valid.", ("i",)),
     },
@@ -56,10 +60,13 @@ SECTIONS: Final[dict[str, dict[str, Verb]]] = {
         "audit": Verb("cli.audit", "Check promises to anchor, and name the batches that nobody hands out."),
     },
     "Messages and devices": {
-        "publish": Verb("cli.home", "Publish a message."),
-        "subscribe": Verb("cli.home", "Print messages as they come."),
-        "router": Verb("cli.home", "Carry messages for a namespace."),
-        "device": Verb("cli.home", "Run a simulated device."),
+        "publish": Verb("cli.messages", "Publish a message."),
+        "subscribe": Verb("cli.messages", "Print messages as they come."),
+        "query": Verb("cli.messages", "Print the messages that a router keeps."),
+        "list": Verb("cli.messages", "List the resources at which messages are kept.", attribute="list_kept"),
+        "router": Verb("cli.router", "Carry messages for a namespace, and say who does."),
+        "mqtt": Verb("cli.mqtt", "Have an MQTT broker refuse who may not."),
+        "device": Verb("cli.device", "Run a simulated device, or one of your own."),
         "home": Verb("cli.home", "Run a simulated home."),
     },
     "Daemons": {
@@ -88,7 +95,7 @@ class Verbs(click.Group):
         verb = VERBS.get(name)
         if verb is None:
             return None
-        command = cast("click.Command", getattr(importlib.import_module(verb.module), name))
+        command = cast("click.Command", getattr(importlib.import_module(verb.module), verb.attribute or name))
         command.short_help = verb.summary
         if verb.aliases:
             command.epilog = f"also: {', '.join(verb.aliases)}"

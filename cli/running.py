@@ -6,10 +6,11 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,11 +21,16 @@ from wave.errors import MissingFile, WaveError
 if TYPE_CHECKING:
     from wave.agent.client import AgentClient
     from wave.bus.message import Message
-
-ROUTER: Final = "ws://127.0.0.1:4410/v1/bus"
+    from wave.bus.port import Bus
+    from wave.entities.entity import EntitySecret
 
 router_option = click.option(
-    "--router", "url", envvar="WAVE_ROUTER", default=ROUTER, show_default=True, metavar="URL", help="The router to use."
+    "--router",
+    "url",
+    envvar="WAVE_ROUTER",
+    metavar="URL",
+    help="The router (ws://, wss://) or broker (mqtt://, mqtts://) to use. Default: WAVE_ROUTER, or else the one that "
+    "each namespace has designated.",
 )
 
 
@@ -81,6 +87,25 @@ async def agent_of(session: Session) -> AsyncIterator["AgentClient"]:
         yield await stack.enter_async_context(AgentClient(address, token=_token(session)))
 
 
+def bus_of(agent: "AgentClient", secret: "EntitySecret", url: str | None, *, patience: float) -> "Bus":
+    """Return the bus of an entity by way of a router or broker, or of each namespace's own; :class:`BadSetting`."""
+    from wave.agent.client import FactsFeed
+    from wave.bus.connect import open_bus
+    from wave.bus.proofs import agent_proofs
+    from wave.bus.switchboard import agent_routes
+
+    return open_bus(
+        secret,
+        url,
+        proofs=agent_proofs(agent),
+        facts=FactsFeed(agent).facts,
+        clock=time.time,
+        draw=os.urandom,
+        routes=agent_routes(agent),
+        patience=patience,
+    )
+
+
 def _token(session: Session) -> str | None:
     from wave.entities.keyring import read_text
 
@@ -95,7 +120,7 @@ async def resolve(session: Session, agent: "AgentClient", text: str) -> bytes:
     """Return the id that a name, file or id stands for, without opening an agent of one's own."""
     from cli.reference import is_file
     from wave.agent.wire import Resolve, identity
-    from wave.codec import parse_id
+    from wave.codec import id_text, parse_id
     from wave.entities.keyring import read_entity
 
     found = parse_id(text)
@@ -104,7 +129,10 @@ async def resolve(session: Session, agent: "AgentClient", text: str) -> bytes:
     path = Path(text) if is_file(text) else session.settings.keyring.find(text)
     if path is not None:
         return read_entity(path).id
-    return identity((await agent.call(Resolve(name=text))).id)
+    label, dot, giver = text.rpartition(".")  # the giver of a signed name may have a name of one's own
+    root = session.settings.keyring.find(giver) if dot else None
+    name = text if root is None else f"{label}.{id_text(read_entity(root).id)}"
+    return identity((await agent.call(Resolve(name=name))).id)
 
 
 def warn_refused(what: str, message: "Message | None", error: WaveError) -> None:

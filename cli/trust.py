@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from wave.errors import WaveError
     from wave.namespace.condition import Condition
     from wave.namespace.name import Name
+    from wave.namespace.route import Route
 
 
 @verb
@@ -236,6 +237,7 @@ _ITSELF: Final = "the signer itself"
     help="Take back this entity, and with it every path through it; without a name, the signer itself.",
 )
 @click.option("--name", "label", metavar="LABEL|ID|FILE", help="Take back this signed name.")
+@click.option("--route", type=FILE, metavar="ID|FILE", help="Take back this offer, acceptance or address of a router.")
 def revoke(
     session: Session,
     *,
@@ -244,23 +246,27 @@ def revoke(
     dot: str | None,
     whom: str | None,
     label: str | None,
+    route: str | None,
 ) -> None:
-    """Take back a DoT, an entity or a signed name, for everybody and for ever.
+    """Take back a DoT, an entity, a signed name or a route, for everybody and for ever.
 
     It counts from the block whose height is printed; `wave verify --at-least HEIGHT` cannot miss it.
     """
     from cli import reference
     from wave.agent.wire import Revoke
     from wave.codec import id_text, sha256
+    from wave.namespace.route import Route
 
-    if sum(one is not None for one in (dot, whom, label)) != 1:
-        raise click.UsageError("say one of --dot, --entity and --name")
+    if sum(one is not None for one in (dot, whom, label, route)) != 1:
+        raise click.UsageError("say one of --dot, --entity, --name and --route")
     secret = reference.secret(session, signer, passphrase_file)
-    thing: Dot | Entity | Name
+    thing: Dot | Entity | Name | Route
     if dot is not None:
         thing, what = _dot(session, dot), "DoT"
     elif whom is not None:
         thing, what = _entity(session, secret, whom), "entity"
+    elif route is not None:
+        thing, what = Route.from_object(reference.signed_object(session, route)), "route"
     else:
         thing, what = _name(session, secret, label or ""), "name"
     preimage = _preimage(thing, secret)
@@ -274,7 +280,7 @@ def revoke(
     )
 
 
-def _preimage(thing: "Dot | Entity | Name", secret: "EntitySecret") -> bytes:
+def _preimage(thing: "Dot | Entity | Name | Route", secret: "EntitySecret") -> bytes:
     from wave.entities.entity import Entity
     from wave.entities.object import ENTITY, revocation_preimage
 
@@ -327,7 +333,9 @@ def _name(session: Session, secret: "EntitySecret", text: str) -> "Name":
     return Name.from_object(reference.signed_object(session, text))
 
 
-def _not_yours(session: Session, thing: "Dot | Entity | Name", what: str, secret: "EntitySecret") -> "WaveError":
+def _not_yours(
+    session: Session, thing: "Dot | Entity | Name | Route", what: str, secret: "EntitySecret"
+) -> "WaveError":
     from cli.reference import Names
     from wave.entities.entity import Entity
     from wave.errors import Refused

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 from devices.device import Names, Speaker
 from devices.log import OK, Tell
 from devices.machine import write_json
-from wave.bus.peer import Peer
+from wave.bus.port import Bus
 from wave.bus.reading import Received
 from wave.bus.values import read_json
 from wave.errors import BadPayload, WaveError
@@ -29,7 +29,10 @@ Heard: TypeAlias = Mapping[str, Any]
 """The newest value heard from each source, by the source's name."""
 
 Rule: TypeAlias = Callable[[Heard], Any]
-"""Returns the command that follows from what was heard; :class:`BadPayload` when that makes no sense."""
+"""Returns the command that follows from what was heard, None for none; :class:`BadPayload` when it makes no sense.
+
+What was heard last stands last.
+"""
 
 
 def mirror(heard: Heard) -> Any:
@@ -55,7 +58,19 @@ def cloudy(heard: Heard) -> Any:
     return {"state": "on" if cover > CLOUDY or pressed else "off"}
 
 
-RULES: Final[Mapping[str, Rule]] = {"mirror": mirror, "occupied": occupied, "cloudy": cloudy}
+def thief(heard: Heard) -> Any:
+    """Return a note for each report of ``motion`` while ``home``, a thermostat, says that nobody is in."""
+    if list(heard)[-1] != "motion":
+        return None
+    motion, climate = heard["motion"], heard.get("home")
+    if not isinstance(motion, dict) or motion.get("triggered") is not True:
+        raise BadPayload("the report does not say that anything moved")
+    if not isinstance(climate, dict) or climate.get("occupied") is not False:
+        return None
+    return {"text": "something moves at the door, and nobody is at home there"}
+
+
+RULES: Final[Mapping[str, Rule]] = {"mirror": mirror, "occupied": occupied, "cloudy": cloudy, "thief": thief}
 
 
 def _state(value: Any) -> str:
@@ -71,7 +86,7 @@ class Controller(Speaker):
     def __init__(
         self,
         name: str,
-        peer: Peer,
+        peer: Bus,
         sources: Mapping[str, Place],
         target: Place,
         rule: Rule,
@@ -85,7 +100,7 @@ class Controller(Speaker):
         self.sources = sources
         self.target = target
         self.rule = rule
-        self.ready = asyncio.Event()
+        self._needed = len(sources)
         self._heard: dict[str, Any] = {}
         self._waiting = set(sources)
 
@@ -113,6 +128,8 @@ class Controller(Speaker):
             heard[name] = value
             command = self.rule(heard)
             self._heard = heard
+            if command is None:
+                return
             await self.peer.publish(self.target.namespace, self.target.resource, write_json(command))
         except WaveError as error:
             self.trouble(f"{self.target.resource} was not commanded: {error.message}", error)

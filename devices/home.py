@@ -2,29 +2,43 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
-from devices.controller import RULES, Place
+from devices.controller import RULES, Controller, Place
+from devices.crowd import Crowd
+from devices.device import Device
 from devices.log import DecisionLog, Tell, also_to
 from devices.plan import Address, ControllerPlan, DevicePlan, HomePlan
-from devices.site import Actor, Site
-from wave.agent.wire import Call, FindObject, Publish, Status
+from devices.site import Site, all_ready
+from wave.agent.wire import Call, FindObject, FindRouter, Publish, Status
 from wave.codec import id_text
 from wave.dots.dot import Dot
 from wave.entities.entity import EntitySecret
 from wave.entities.keyring import Keyring, read_secret, read_text, write_file, write_secret
 from wave.entities.object import from_text
-from wave.errors import AlreadyExists, BadPassphrase, MissingFile, Revoked, StateUnwritable, UnknownObject, WaveError
+from wave.errors import (
+    AlreadyExists,
+    BadPassphrase,
+    MissingFile,
+    Revoked,
+    StateUnwritable,
+    UnknownObject,
+    UnknownRouter,
+    WaveError,
+)
 from wave.namespace.grant import Right, right
+from wave.namespace.route import Route
 
 DAY: Final = 86_400
 ENTITY_LIFETIME: Final = 10 * 365 * DAY
 DOT_LIFETIME: Final = 30 * DAY
 RENEW_WITHIN: Final = 10 * DAY
 CHECK_EVERY: Final = 3600.0  # seconds between looks for DoTs that near their end
+LOT: Final = 50  # actors that begin, and stop, at once: each connects, has two proofs built, and says its state
+SETTLE: Final = 10.0  # seconds for a lot to have done so before the next one, or controllers, come
 
 R = TypeVar("R")
 
@@ -66,6 +80,7 @@ class Home:
         self._agent = agent
         self._draw = draw
         self._keyring = keyring
+        self._carried: tuple[EntitySecret, str] | None = None
 
     async def provision(self, now: int) -> tuple[tuple[Member, ...], tuple[Revoked, ...]]:
         """Give every actor its entity and its rights, where it lacks them; return all, and what was taken back.
@@ -73,10 +88,7 @@ class Home:
         Doing it again changes nothing. A DoT that somebody revoked is not replaced: that was meant. To grant again,
         delete the file ``NAME.dot``.
         """
-        try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StateUnwritable(f"cannot create {self.directory}: {error.strerror}") from None
+        _make(self.directory)
         members, publish, taken_back = [], [self.owner.entity.to_bytes()], []
         for name, plan, rights in self._wanted():
             secret = self._secret(name, now)
@@ -89,6 +101,8 @@ class Home:
                     taken_back.append(error)
         own = (await self._agent.call(Status())).own  # on a chain of others, nobody needs to read what a home has
         await self._agent.call(Publish(objects=tuple(publish), keep_only=not own))
+        if self._carried is not None:
+            await self.designate(*self._carried, now)
         return tuple(members), tuple(taken_back)
 
     def _wanted(self) -> list[tuple[str, DevicePlan | ControllerPlan, tuple[tuple[str, str], ...]]]:
@@ -97,14 +111,7 @@ class Home:
         return [*devices, *controllers]
 
     def _secret(self, name: str, now: int) -> EntitySecret:
-        path = self.directory / f"{name}.ent"
-        try:
-            return read_secret(path, _no_passphrase)
-        except MissingFile:
-            secret = EntitySecret.create(
-                self._draw, created=now, expires=now + ENTITY_LIFETIME, comment=f"{name} of a home"
-            )
-            write_secret(path, secret, None)
+        secret = _own_secret(self.directory / f"{name}.ent", f"{name} of a home", self._draw, now)
         if self._keyring is not None:
             try:
                 if self._keyring.find(name) is None:
@@ -144,6 +151,37 @@ class Home:
         write_file(path, dot.to_object().to_text().encode("ascii"), replace=True)
         return dot.to_bytes()
 
+    def router(self, now: int) -> EntitySecret:
+        """Return the secret of the home's own router, made when there is none; :class:`StateUnwritable`."""
+        directory = self.directory / "router"
+        _make(directory)
+        return _own_secret(directory / "router.ent", "the router of a home", self._draw, now)
+
+    async def designate(self, router: EntitySecret, url: str, now: int) -> None:
+        """Let everybody find the home's own router from its name, unless another one carries the home already.
+
+        Three routes say so, for as long as a DoT, and are renewed with the DoTs: the router's offer, the namespace's
+        acceptance, and the address.
+        """
+        self._carried = router, url
+        try:
+            known = await self._agent.call(FindRouter(namespace=id_text(self.owner.id)))
+        except UnknownRouter:
+            known = None
+        if known is not None:
+            other = known.router != id_text(router.id)
+            if other or (url in known.urls and known.until - now > RENEW_WITHIN):
+                return
+        until = now + DOT_LIFETIME
+        routes = (
+            Route.offer(router, namespace=self.owner.id, created=now, expires=until),
+            Route.accept(self.owner, namespace=self.owner.id, router=router.id, created=now, expires=until),
+            Route.endpoint(router, urls=(url,), created=now, expires=until),
+        )
+        said = (self.owner.entity.to_bytes(), router.entity.to_bytes(), *(route.to_bytes() for route in routes))
+        own = (await self._agent.call(Status())).own
+        await self._agent.call(Publish(objects=said, keep_only=not own))
+
     @asynccontextmanager
     async def running(
         self,
@@ -152,25 +190,49 @@ class Home:
         *,
         resolve: Callable[[str], Awaitable[bytes]],
         tell: Tell,
-    ) -> AsyncIterator[tuple[Actor, ...]]:
-        """Run all ``members`` in this process while the body runs; they stop in reverse order."""
-        async with AsyncExitStack() as stack:
-            actors: list[Actor] = []
-            for member in members:
-                note = also_to(DecisionLog(self.directory / f"{member.name}.log"), tell)
-                if isinstance(member.plan, DevicePlan):
-                    plan = member.plan
-                    device = site.device(
-                        plan.kind, plan.instance, member.secret, self.owner.id, tell=note, also=plan.also
-                    )
-                    actors.append(await stack.enter_async_context(device))
-                else:
-                    sources = {name: await self._place(one, resolve) for name, one in member.plan.sources}
-                    target = await self._place(member.plan.target, resolve)
-                    rule = RULES[member.plan.rule]
-                    controller = site.controller(member.name, member.secret, sources, target, rule, tell=note)
-                    actors.append(await stack.enter_async_context(controller))
-            yield tuple(actors)
+    ) -> AsyncIterator[tuple[Device[Any] | Controller, ...]]:
+        """Run all ``members`` in this process while the body runs.
+
+        Controllers come once the devices have said their first states, which command nothing then, and go first.
+        """
+        devices = [(member, member.plan) for member in members if isinstance(member.plan, DevicePlan)]
+        controllers = [(member, member.plan) for member in members if isinstance(member.plan, ControllerPlan)]
+        async with Crowd[Device[Any] | Controller]() as crowd:
+            for start in range(0, len(devices), LOT):
+                begun = await crowd.enter(
+                    [self._device(site, member, plan, tell) for member, plan in devices[start : start + LOT]]
+                )
+                await all_ready(*begun, patience=SETTLE)
+            for start in range(0, len(controllers), LOT):
+                await crowd.enter(
+                    [
+                        await self._controller(site, member, plan, tell, resolve)
+                        for member, plan in controllers[start : start + LOT]
+                    ]
+                )
+            yield tuple(crowd.members)
+
+    def _device(
+        self, site: Site, member: Member, plan: DevicePlan, tell: Tell
+    ) -> AbstractAsyncContextManager[Device[Any]]:
+        note = self._log(member, tell)
+        return site.device(plan.machine(), member.name, member.secret, self.owner.id, tell=note, also=plan.also)
+
+    async def _controller(
+        self,
+        site: Site,
+        member: Member,
+        plan: ControllerPlan,
+        tell: Tell,
+        resolve: Callable[[str], Awaitable[bytes]],
+    ) -> AbstractAsyncContextManager[Controller]:
+        sources = {name: await self._place(one, resolve) for name, one in plan.sources}
+        target = await self._place(plan.target, resolve)
+        note = self._log(member, tell)
+        return site.controller(member.name, member.secret, sources, target, RULES[plan.rule], tell=note)
+
+    def _log(self, member: Member, tell: Tell) -> Tell:
+        return also_to(DecisionLog(self.directory / f"{member.name}.log"), tell)
 
     async def _place(self, address: Address, resolve: Callable[[str], Awaitable[bytes]]) -> Place:
         own = address.namespace == self.plan.namespace
@@ -184,6 +246,23 @@ class Home:
                 await self.provision(int(clock()))
             except WaveError as error:
                 trouble(error)
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateUnwritable(f"cannot create {directory}: {error.strerror}") from None
+
+
+def _own_secret(path: Path, comment: str, draw: Callable[[int], bytes], now: int) -> EntitySecret:
+    """Return the secret in a file, made when there is none."""
+    try:
+        return read_secret(path, _no_passphrase)
+    except MissingFile:
+        secret = EntitySecret.create(draw, created=now, expires=now + ENTITY_LIFETIME, comment=comment)
+        write_secret(path, secret, None)
+        return secret
 
 
 def _rights(wanted: tuple[tuple[str, str], ...]) -> list[Right]:

@@ -23,7 +23,8 @@ class Command:
 class Machine(ABC, Generic[S]):
     """A kind of device. ``slots`` take commands and ``signals`` report, each named below the device's own path.
 
-    The first of each also answers under the second spelling, ``…/control`` and ``…/report``.
+    The first of each also answers under the second spelling, ``…/control`` and ``…/report``. Everything is pure but
+    for :meth:`act` and :meth:`pass_time` of a machine that has hardware.
     """
 
     kind: ClassVar[str]
@@ -46,8 +47,14 @@ class Machine(ABC, Generic[S]):
         """Return what each signal says in this state, as JSON values; a signal left out says nothing."""
 
     def pass_time(self, state: S, now: float) -> S:  # noqa: ARG002 - most devices do not age
-        """Return the state when nothing but time has passed."""
+        """Return the state when nothing but time has passed; a machine with a sensor reads it here."""
         return state
+
+    def act(self, state: S) -> None:
+        """Make the world follow ``state``, for a machine that moves something. Quick: other devices wait meanwhile.
+
+        It is called once the deed is written down; when it raises, the state stays as it was, and that is written too.
+        """
 
 
 def write_json(value: Any) -> bytes:

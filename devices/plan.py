@@ -4,30 +4,47 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Self
 
 from devices.controller import RULES
-from devices.site import KINDS
+from devices.device import PRESENCE_SIGNAL
+from devices.feed import Feed
+from devices.machine import Machine
+from devices.site import KINDS, kind_of, machine
 from wave.errors import BadSetting, WaveError
 from wave.namespace.grant import parse_grant
 from wave.namespace.pattern import resource
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
-_MOST: Final = 256  # devices and controllers
+_MOST: Final = 1000  # devices, and as many controllers
 
 
 @dataclass(frozen=True, slots=True)
 class DevicePlan:
-    """One device: its kind, its instance (which is its entity's local name too) and a second path, if any."""
+    """One device: its kind, its instance (which is its entity's local name too) and a second path, if any.
+
+    A kind is one of ours or ``FILE.py:CLASS``. ``seed`` and ``file`` are a feed's.
+    """
 
     kind: str
     instance: str
     also: str | None = None
+    seed: int = 0
+    file: Path | None = None
+
+    def machine(self) -> Machine[Any]:
+        """Return a new machine; :class:`BadSetting` when there is none of that kind."""
+        return machine(self.kind, seed=self.seed, file=self.file)
 
     def rights(self) -> tuple[tuple[str, str], ...]:
         """Return the device's rights to its own resources, as permission and pattern."""
-        path = f"{KINDS[self.kind].service}/{self.instance}"
-        own = (("subscribe", f"{path}/+/slot/+"), ("publish", f"{path}/+/signal/+"))
+        path = f"{kind_of(self.kind).service}/{self.instance}"
+        own = (
+            ("subscribe", f"{path}/+/slot/+"),
+            ("subscribe", f"{path}/{PRESENCE_SIGNAL}"),
+            ("publish", f"{path}/+/signal/+"),
+        )
         if self.also is None:
             return own
         return (*own, ("subscribe", f"{self.also}/control"), ("publish", f"{self.also}/report"))
@@ -68,15 +85,18 @@ class HomePlan:
     controllers: tuple[ControllerPlan, ...]
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """Return the plan in a TOML text; :class:`BadSetting` that says where it is wrong."""
+    def parse(cls, text: str, *, base: Path = Path()) -> Self:
+        """Return the plan in a TOML text; :class:`BadSetting` that says where it is wrong.
+
+        Files that it names are looked for from the directory ``base``.
+        """
         try:
             table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise BadSetting(f"the home's file is not TOML: {error}") from None
         _known(table, "the home's file", {"namespace", "router", "port", "device", "controller"})
         namespace = _text(table, "namespace", "the home's file")
-        devices = tuple(_device(one, f"device {number}") for number, one in _tables(table, "device"))
+        devices = tuple(_device(one, f"device {number}", base) for number, one in _tables(table, "device"))
         controllers = tuple(_controller(one, f"controller {number}") for number, one in _tables(table, "controller"))
         names = [one.instance for one in devices] + [one.name for one in controllers]
         if len(set(names)) != len(names) or namespace in names:
@@ -101,18 +121,27 @@ def name(text: str, where: str) -> str:
     return text
 
 
-def _device(table: Mapping[str, Any], where: str) -> DevicePlan:
-    _known(table, where, {"kind", "instance", "also"})
+def _device(table: Mapping[str, Any], where: str, base: Path) -> DevicePlan:
+    _known(table, where, {"kind", "instance", "also", "seed", "file"})
     kind = _text(table, "kind", where)
-    if kind not in KINDS:
-        raise BadSetting(f"{where}: there is no kind {kind[:40]!r}", hint=f"there are {', '.join(KINDS)}")
+    if ":" in kind:
+        kind = str(base / kind)
+    elif kind not in KINDS:
+        hint = f"there are {', '.join(KINDS)}, and FILE.py:CLASS for one of your own"
+        raise BadSetting(f"{where}: there is no kind {kind[:40]!r}", hint=hint)
+    if kind != Feed.kind and {"seed", "file"} & set(table):
+        raise BadSetting(f"{where}: only a feed has a seed or a file")
+    seed = table.get("seed", 0)
+    if type(seed) is not int:
+        raise BadSetting(f"{where}: seed is a whole number")
+    file = base / _text(table, "file", where) if "file" in table else None
     also = None
     if "also" in table:
         try:
             also = str(resource(_text(table, "also", where)))
         except WaveError as error:
             raise BadSetting(f"{where}: {error.message}", hint=error.hint) from None
-    return DevicePlan(kind, name(_text(table, "instance", where), where), also)
+    return DevicePlan(kind, name(_text(table, "instance", where), where), also, seed, file)
 
 
 def _controller(table: Mapping[str, Any], where: str) -> ControllerPlan:

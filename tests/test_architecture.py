@@ -40,12 +40,17 @@ READS_A_CLOCK = {"now", "utcnow", "today"}  # of datetime and date, which are fi
 
 # One library, one importing module (or a few that belong together).
 IMPORTERS = {
+    "aiomqtt": ["wave/bus/mqtt_line.py", "devices/homeassistant/*.py"],
     "eth": ["wave/chain/node.py", "wave/chain/state*.py"],  # py-evm
     "eth_account": ["wave/chain/keystore.py", "wave/chain/payer.py"],
     "msgpack": ["wave/codec.py"],
     "msgspec": ["wave/codec.py", "wave/agent/wire.py"],
     "nacl": ["wave/entities/keys.py"],
+    "paho": ["wave/bus/mqtt_line.py", "devices/homeassistant/*.py"],
+    "platformdirs": ["devices/places.py"],
+    "prometheus_client": ["devices/health.py", "devices/gateway/metrics.py"],
     "rlp": ["wave/chain/node.py", "wave/chain/records.py"],
+    "segno": ["devices/page/pictures.py"],
     "trie": ["wave/chain/node.py"],
     "web3": ["wave/chain/endpoint.py"],
     "websockets": ["wave/chain/websocket.py"],

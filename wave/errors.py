@@ -23,6 +23,7 @@ class WaveError(Exception):
         self.message = message
         self.hint = self.default_hint if hint is None else hint
         self.decision = decision
+        self.details: dict[str, Any] = {}  # further members of the problem details
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         """Register the class under its code; a class that repeats another's code cannot be defined."""
@@ -44,7 +45,7 @@ class WaveError(Exception):
             details["hint"] = self.hint
         if self.decision:
             details["decision"] = self.decision
-        return details
+        return {**self.details, **details}
 
 
 class InputError(WaveError):
@@ -113,6 +114,21 @@ class TooLarge(InputError):
     code = "limit.exceeded"
 
 
+class HeaderTooLarge(TooLarge):
+    """A request with a longer header field than a guard reads."""
+
+    code = "http.header_too_large"
+    http_status = 431
+    default_hint = "show the proof when a session begins, in the body; requests then name it by its id"
+
+
+class BodyTooLarge(TooLarge):
+    """A request with a longer body than a guard reads."""
+
+    code = "http.body_too_large"
+    http_status = 413
+
+
 class BadBatch(Malformed):
     """A batch that is not the one under the root it is named for, or that holds an object twice."""
 
@@ -158,6 +174,13 @@ class BadName(InputError):
 
     code = "name.bad"
     default_hint = "a label is 1 to 32 of a-z, 0-9 and '-', and neither starts nor ends with '-'"
+
+
+class BadRoute(InputError):
+    """A route object that does not say what its act has to say, or an address by which no router is reached."""
+
+    code = "route.bad"
+    default_hint = "write an address as ws://, wss://, mqtt:// or mqtts://, HOST:PORT and a path; it holds no password"
 
 
 class BadPassphrase(InputError):
@@ -208,6 +231,18 @@ class BadPayload(InputError):
     """A message's payload that is not what the device takes."""
 
     code = "payload.bad"
+
+
+class BadQuery(InputError):
+    """A question to a model, or feedback on an answer, that is not what the application or the model takes."""
+
+    code = "query.bad"
+
+
+class BadModel(InputError):
+    """A model that cannot be loaded, or whose manifest cannot be read."""
+
+    code = "model.bad"
 
 
 # Checked, and the answer is no -------------------------------------------------------------------------------------
@@ -354,6 +389,20 @@ class MessageStale(Refused):
     default_hint = "compare the clocks of sender and receiver"
 
 
+class BeforeRestart(MessageStale):
+    """A message from before its receiver started, which may have accepted it already in its earlier life."""
+
+    code = "message.before_restart"
+    default_hint = "send it again"
+
+
+class RolledBack(MessageStale):
+    """A kept message that is older than one seen of the same sender at the same resource."""
+
+    code = "message.rolled_back"
+    default_hint = "whoever keeps the messages gave an old one, or two devices act as one entity with different clocks"
+
+
 class WrongSender(Refused):
     """A message whose sender is not the subject of the proof it carries."""
 
@@ -372,11 +421,119 @@ class WrongPurpose(Refused):
     code = "message.wrong_purpose"
 
 
+class WrongRouter(Refused):
+    """A router that is another entity than the one expected, or cannot show that it is that one."""
+
+    code = "router.wrong"
+    default_hint = "another router stands at that address; see 'wave router list NS' for the right one"
+
+
+class BrokerRefused(Refused):
+    """What an MQTT broker did not let through, by its own rules."""
+
+    code = "broker.refused"
+    default_hint = "the broker's rules follow the grants; see 'wave what' for what the entity holds"
+
+
+class WrongOrigin(Refused):
+    """A request to the home's page that comes from another page, or that means another machine."""
+
+    code = "page.origin"
+    default_hint = "open the page by the address that 'wave home ui' printed"
+
+
+class OwnerWanted(Refused):
+    """Something on the home's page that its owner alone may do, asked without the owner's session."""
+
+    code = "page.owner"
+    http_status = 401
+    default_hint = "open the owner's link that 'wave home ui --from OWNER.ent' printed; it works once"
+
+
+class BadInvitation(Refused):
+    """An invitation that is unknown, used, withdrawn or past its time."""
+
+    code = "page.invitation"
+    default_hint = "ask whoever sent it for a new link"
+
+
 class Unauthorized(Refused):
     """A call to the agent without its token."""
 
     code = "agent.token"
     http_status = 401
+
+
+class NotSigned(Refused):
+    """An HTTP request that nobody signed."""
+
+    code = "http.not_signed"
+    http_status = 401
+    default_hint = "sign it (RFC 9421) and show a proof, as wave.guard's clients do"
+
+
+class BadHttpSignature(Refused):
+    """A request's signature that cannot be read, or that covers less than it must."""
+
+    code = "http.signature"
+    http_status = 401
+    default_hint = "the Accept-Signature header of this answer names what a signature must cover"
+
+
+class ProofWanted(Refused):
+    """A request that names its proof by an id which the guard has not seen, or has forgotten."""
+
+    code = "proof.unknown"
+    http_status = 401
+    default_hint = "send the proof itself"
+
+
+class BadDigest(Refused):
+    """A request whose body is not the one that was signed."""
+
+    code = "http.digest"
+    default_hint = "sign the bytes as they are sent, and do not compress them afterwards"
+
+
+class WrongAuthority(Refused):
+    """A request that was made for another service than this one."""
+
+    code = "http.authority"
+    http_status = 421
+
+
+class NotMapped(Refused):
+    """A request of which no rule says what it needs: nobody may make it."""
+
+    code = "guard.not_mapped"
+    default_hint = "the service's rules name the methods and paths that it answers"
+
+
+class UnknownSession(Refused):
+    """A request under a session that is unknown here, has ended or was forgotten."""
+
+    code = "session.unknown"
+    default_hint = "begin a new session, or sign the request itself"
+
+
+class BadLog(Refused):
+    """A log of decisions of which something was altered, cut off or left out."""
+
+    code = "log.altered"
+
+
+class UnsignedModel(Refused):
+    """A model without a manifest that says who signed it: nothing of it is loaded."""
+
+    code = "model.unsigned"
+    default_hint = "sign it with 'wave gateway sign'"
+
+
+class ModelAltered(Refused):
+    """A model that is not the one its manifest was signed for."""
+
+    code = "model.altered"
+    default_hint = "deploy the file that was signed, or have this one signed"
 
 
 # There is no such thing --------------------------------------------------------------------------------------------
@@ -406,6 +563,20 @@ class UnknownObject(NotFound):
     code = "object.not_found"
 
 
+class UnknownRouter(NotFound):
+    """No router is offered, accepted and announced for that namespace."""
+
+    code = "router.not_found"
+    default_hint = "'wave router list NS' says what is there and what is missing"
+
+
+class UnknownProof(NotFound):
+    """A message that names a proof which the other side of the connection does not have, or has forgotten."""
+
+    code = "proof.not_found"
+    default_hint = "send the proof again"
+
+
 class UnknownSubscription(NotFound):
     """No subscription of that number belongs to the connection that asks."""
 
@@ -422,6 +593,18 @@ class MissingFile(NotFound):
     """No file of that name."""
 
     code = "file.not_found"
+
+
+class UnknownModel(NotFound):
+    """No model of that name, or no such version of it, is deployed."""
+
+    code = "model.not_found"
+
+
+class UnknownApplication(NotFound):
+    """No application of that name is served."""
+
+    code = "app.not_found"
 
 
 # Could not check ---------------------------------------------------------------------------------------------------
@@ -545,10 +728,23 @@ class AgentUnavailable(Unavailable):
     default_hint = "start it with 'wave agent run', or unset WAVE_AGENT to work without one"
 
 
+class UnlockedBroker(Unavailable):
+    """A broker that would stay open were its lock to end: nothing is opened there."""
+
+    code = "broker.unlocked"
+    default_hint = "run the broker with 'wave mqtt broker', which bridges the lock's will to its commands"
+
+
 class RouterUnavailable(Unavailable):
     """The message router cannot be reached."""
 
     code = "router.unavailable"
+
+
+class BrokerUnavailable(RouterUnavailable):
+    """An MQTT broker cannot be reached, or the connection to it was lost."""
+
+    code = "broker.unavailable"
 
 
 class ReplayWindowFull(Unavailable):
@@ -556,6 +752,58 @@ class ReplayWindowFull(Unavailable):
 
     code = "message.window_full"
     default_hint = "messages with a shorter lifetime are forgotten sooner"
+
+
+class RouterFull(Unavailable):
+    """The router keeps as many messages as it may and cannot keep one more."""
+
+    code = "router.full"
+
+
+class DeviceFault(Unavailable):
+    """A device's machine, or the driver of its hardware, failed."""
+
+    code = "device.fault"
+    default_hint = "see the device's log"
+
+
+class ModelFault(Unavailable):
+    """A model that raised, hung or died over a question."""
+
+    code = "model.fault"
+    default_hint = "see the gateway's log"
+
+
+class ModelRaised(ModelFault):
+    """A model that raised over a question; its process is none the worse for it."""
+
+    code = "model.raised"
+
+
+class ReplicaLost(ModelFault):
+    """A model's process that died or hung."""
+
+    code = "model.lost"
+
+
+class ModelBusy(Unavailable):
+    """So many questions wait for a model that one more is not taken."""
+
+    code = "model.busy"
+    default_hint = "ask again later, or scale the model up"
+
+
+class ModelLate(Unavailable):
+    """A model that had not answered when the time for it was over."""
+
+    code = "model.late"
+
+
+class EntityInUse(Unavailable):
+    """Another device acts with this one's entity."""
+
+    code = "entity.in_use"
+    default_hint = "give each device an entity of its own"
 
 
 class StateLocked(Unavailable):

@@ -3,18 +3,28 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import compress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import aiohttp
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.agent.conftest import House, person
+from tests.chain.staged import NOW, Staged, entity, forged, revoked
 from wave.agent import history, server, watch, wire
 from wave.agent.client import AgentClient
 from wave.agent.engine import Engine
+from wave.agent.history import History
+from wave.agent.knowledge import Knowledge
 from wave.agent.settings import Settings
+from wave.chain.contract import Anchored
+from wave.chain.follower import Follower
 from wave.codec import id_text, sha256
 from wave.dots.dot import Dot
 from wave.entities.entity import EntitySecret
@@ -220,7 +230,7 @@ async def test_what_happens_is_told_while_it_happens(agent: AgentClient, town: T
     told = await asyncio.wait_for(waiting, 20)
     assert [one.kind for one in told if one.kind != "block"] == ["delegation", "alias", "name", "revocation"]
     assert told[-1].object == id_text(dot.id)
-    places = [history.parse_place(one.id) for one in told]
+    places = [history.parse_after(one.id)[0].place for one in told]
     assert places == sorted(set(places))
     await stream.aclose()  # type: ignore[attr-defined]
 
@@ -374,7 +384,7 @@ def test_after_a_reorganisation_a_watcher_is_told_and_goes_on_from_there(
     again, cursor, more = house.engine.watched(cursor, None)
     assert [one.kind for one in again[:2]] == ["reorg", "delegation"]
     assert again[0].height == back
-    assert again[1] == told[0]
+    assert (again[1].kind, again[1].object, again[1].height) == (told[0].kind, told[0].object, told[0].height)
     assert (again[-1].kind, more) == ("block", False)
     assert house.engine.watched(cursor, None)[0] == []
 
@@ -472,3 +482,284 @@ def test_a_reorganisation_of_a_real_chain_is_told_and_what_is_there_instead(tmp_
             assert [one.object for one in engine.call(wire.Log(namespace=id_text(town.owner.id))).entries] == [
                 id_text(found.id)
             ]
+
+
+# What comes late ---------------------------------------------------------------------------------------------------
+
+GIVERS = [entity(name) for name in ("giver one", "giver two", "giver three")]
+
+
+def granted(number: int) -> Dot:
+    """A DoT of one of the givers, who take turns."""
+    giver = GIVERS[number % len(GIVERS)]
+    return Dot.create(
+        giver,
+        receiver=GIVERS[(number + 1) % len(GIVERS)].id,
+        namespace=giver.id,
+        grants=(right(("list",), f"x/{number}"),),
+        created=NOW,
+        expires=NOW + 3600,
+    )
+
+
+DOTS = [granted(number) for number in range(14)]
+
+
+class Street:
+    """A staged chain, an agent's replica of it that may be closed and opened, and batches whose bytes may come late."""
+
+    def __init__(self, home: Path, confirmations: int) -> None:
+        self.chain = Staged()
+        self.confirmations = confirmations
+        self.batches: dict[bytes, list[bytes]] = {}
+        self._home = home
+        self.open()
+
+    def open(self) -> None:
+        self.follower = Follower(self.chain, self._home / "replica.sqlite", confirmations=self.confirmations)
+        self._history = History(self._home, self.chain, self.follower, self.confirmations)
+        self._known: Knowledge | None = None
+        self._generation = self._learned = 0
+        self.sync()
+
+    def restart(self) -> None:
+        self.follower.close()
+        self.open()
+
+    def anew(self) -> None:
+        self.follower.close()
+        (self._home / "replica.sqlite").unlink()
+        self.open()
+
+    def sync(self) -> None:
+        self.follower.sync()
+
+    def anchor(self, *objects: bytes) -> bytes:
+        root = sha256(b"".join(objects))
+        self.batches[root] = [*objects]
+        self.chain.say(lambda height, index: Anchored(height, index, root, len(objects)))
+        self.sync()
+        return root
+
+    def fetch(self, root: bytes) -> None:
+        self.follower.ingest_batch(root, self.batches[root])
+
+    @property
+    def known(self) -> Knowledge:
+        if self._known is None or self._generation != self.follower.generation:
+            self._generation, self._learned = self.follower.generation, 0
+            self._known = Knowledge(self.follower)
+        for entry in self.follower.objects(after=self._learned):
+            self._known.learn(entry)
+            self._learned = entry.seq
+        self._known.settle()
+        return self._known
+
+    def told(self, since: str) -> list[wire.Happening]:
+        """Return what somebody who connects is told, but for new blocks."""
+        found: list[wire.Happening] = []
+        cursor, more = self._history.cursor(since), True
+        while more:
+            told, cursor, more = self._history.page(cursor, None, self.known)
+            found += told
+        return found
+
+
+@pytest.fixture
+def street(tmp_path: Path) -> Iterator[Street]:
+    found = Street(tmp_path, 0)
+    found.chain.say(*(giver.entity.to_bytes() for giver in GIVERS))
+    yield found
+    found.follower.close()
+
+
+def about(told: list[wire.Happening]) -> list[str | None]:
+    return [one.object for one in told if one.kind != "block"]
+
+
+def ids(*dots: Dot) -> list[str | None]:
+    return [id_text(dot.id) for dot in dots]
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_what_came_late_while_nobody_watched_is_told_to_whoever_comes_back(street: Street, restarts: bool) -> None:  # noqa: FBT001 - a case
+    """Under every id that was given before, and not again under one given after."""
+    first, second, third, *_ = DOTS
+    street.chain.say(first.to_bytes())
+    root = street.anchor(second.to_bytes(), third.to_bytes())
+    before = street.told("0")
+    assert about(before) == ids(first)
+    street.fetch(root)
+    if restarts:
+        street.restart()
+    after = street.told(before[-1].id)
+    assert about(after) == ids(second, third)
+    assert about(street.told(before[0].id)) == ids(second, third)
+    assert about(street.told(after[0].id)) == ids(third)
+    assert about(street.told(after[1].id)) == []
+    assert all(one.id for one in after)
+
+
+def test_a_height_is_a_place_to_begin_and_what_came_late_behind_it_is_told(street: Street) -> None:
+    """What stands below it is not, for whoever names a height said nothing of what it was told."""
+    below, above = street.anchor(DOTS[0].to_bytes()), street.anchor(DOTS[1].to_bytes())
+    height = street.follower.facts.height
+    street.chain.say()
+    street.sync()
+    street.fetch(above)
+    street.fetch(below)
+    assert about(street.told(str(height - 1))) == ids(DOTS[1])
+    assert about(street.told(f"{height - 1}-0")) == ids(DOTS[1])
+    assert about(street.told(str(height))) == []
+    assert about(street.told("0")) == ids(DOTS[0], DOTS[1])
+
+
+def test_an_object_that_waited_for_its_givers_record_is_told_when_this_came(street: Street) -> None:
+    """Nobody could check it before; so it is late, as the record is."""
+    late = entity("late")
+    dot = Dot.create(
+        late, receiver=GIVERS[0].id, namespace=late.id, grants=(right(("list",), "x"),), created=NOW, expires=NOW + 60
+    )
+    root = street.anchor(late.entity.to_bytes())
+    street.chain.say(dot.to_bytes())
+    street.sync()
+    before = street.told("0")
+    assert about(before) == []
+    street.fetch(root)
+    street.restart()
+    (one, *_) = street.told(before[-1].id)
+    assert one.object == id_text(dot.id)
+    assert about(street.told(one.id)) == []
+
+
+def test_a_false_copy_that_came_first_keeps_nobody_from_hearing_of_the_true_one(street: Street) -> None:
+    """Whoever sees a DoT on its way may publish it under a bad signature before it is in a block."""
+    dot = DOTS[0]
+    street.chain.say(forged(GIVERS[1], dot))
+    street.sync()
+    before = street.told("0")
+    assert about(before) == []
+    street.chain.say(dot.to_bytes())
+    street.sync()
+    for _ in range(2):
+        assert about(street.told(before[-1].id)) == ids(dot)
+        assert about(street.told("0")) == ids(dot)
+        street.restart()
+
+
+def test_an_object_that_a_late_batch_brings_to_an_earlier_block_is_not_told_twice(street: Street) -> None:
+    root = street.anchor(DOTS[0].to_bytes(), DOTS[1].to_bytes())
+    street.chain.say(DOTS[1].to_bytes())
+    street.sync()
+    before = street.told("0")
+    assert about(before) == ids(DOTS[1])
+    street.fetch(root)
+    for _ in range(2):
+        assert about(street.told(before[-1].id)) == ids(DOTS[0])
+        assert about(street.told("0")) == ids(DOTS[0], DOTS[1])
+        street.restart()
+
+
+def test_a_replica_that_was_built_anew_begins_anew(street: Street) -> None:
+    """It cannot know what an id stands for; it says that all is void, and leaves nothing out."""
+    root = street.anchor(DOTS[0].to_bytes())
+    street.chain.say(DOTS[1].to_bytes())
+    street.sync()
+    before = street.told("0")
+    street.anew()
+    street.fetch(root)
+    after = street.told(before[-1].id)
+    assert [(one.kind, one.height) for one in after[:1]] == [("reorg", 0)]
+    assert about(after[1:]) == ids(DOTS[0], DOTS[1])
+
+
+@pytest.mark.parametrize("text", ["1~", "1~x.0.0", "1~00000000.0", "1~00000000.0.0~x", "~00000000.0.0", "1~0~0~0"])
+def test_what_is_no_id_is_bad_input(house: House, text: str) -> None:
+    with pytest.raises(BadRequest):
+        house.engine.watcher(text)
+
+
+@dataclass
+class Watcher:
+    """What somebody holds true who reads some events, goes, and comes back with an id that it was given."""
+
+    confirmations: int
+    id: str = "0"
+    holds: list[str] = field(default_factory=list)
+    counted: list[int] = field(default_factory=list)
+
+    def read(self, told: list[wire.Happening]) -> None:
+        for one in told:
+            self.id = one.id
+            if one.kind == "reorg":
+                stays = [count <= one.height for count in self.counted]
+                self.holds = list(compress(self.holds, stays))
+                self.counted = list(compress(self.counted, stays))
+            elif one.kind != "block":
+                self.holds.append(one.object or one.commitment or "")
+                self.counted.append(one.height + (self.confirmations if one.kind == "delegation" else 0))
+
+    def copy(self) -> "Watcher":
+        return Watcher(self.confirmations, self.id, [*self.holds], [*self.counted])
+
+
+@hypothesis.settings(max_examples=60)
+@given(
+    data=st.data(),
+    confirmations=st.sampled_from([0, 0, 2]),
+    forks=st.booleans(),
+    page=st.integers(1, 4),
+)
+def test_whoever_comes_back_with_any_id_misses_nothing_and_hears_nothing_twice(
+    data: st.DataObject, confirmations: int, *, forks: bool, page: int
+) -> None:
+    """Whatever is published, anchored, fetched late, forged, brought to earlier blocks or forked away in between."""
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(history, "PAGE", page)
+        street = Street(Path(folder), confirmations)
+        watchers = [Watcher(confirmations)]
+        objects = [dot.to_bytes() for dot in DOTS]
+        objects += [forged(GIVERS[2], dot) for dot in DOTS[:2]]
+        objects += [giver.entity.to_bytes() for giver in GIVERS]
+        if forks:
+            street.chain.say(*objects[-3:])
+        some = st.lists(st.sampled_from(objects), max_size=4, unique=True)
+        twice: set[str | None] = set()
+        acts = ["publish", "anchor", "fetch", "fetch", "read", "read", "restart", *(["fork"] if forks else [])]
+        for turn, act in enumerate(data.draw(st.lists(st.sampled_from(acts), min_size=4, max_size=24))):
+            chosen = data.draw(some) if act in ("publish", "anchor") else []
+            missing = [anchor.root for anchor in street.follower.missing_batches()]
+            if act == "publish":
+                street.chain.say(*chosen, revoked(b"%d" % len(street.chain.blocks)))
+                street.sync()
+            elif act == "anchor" and chosen:
+                street.anchor(*chosen)
+            elif act == "fetch" and missing:
+                street.fetch(data.draw(st.sampled_from(missing)))
+            elif act == "restart":
+                street.restart()
+            elif act == "fork":
+                height = data.draw(st.integers(1, len(street.chain.blocks) - 1))
+                twice |= {*ids(*DOTS)} if height < len(street.chain.blocks) - 1 else set()
+                street.chain.fork(height, str(turn))
+                street.chain.say()
+                street.chain.say()
+                street.sync()
+            else:
+                watcher = data.draw(st.sampled_from(watchers)).copy()
+                told = street.told(watcher.id)
+                watcher.read(told[: data.draw(st.integers(0, len(told)))])
+                watchers.append(watcher)
+        street.chain.say()
+        street.chain.say()
+        street.sync()
+        for anchor in street.follower.missing_batches():
+            street.fetch(anchor.root)
+        fresh = Watcher(confirmations)
+        fresh.read(street.told("0"))
+        assert len(set(fresh.holds)) == len(fresh.holds)
+        for watcher in watchers:
+            watcher.read(street.told(watcher.id))
+            assert set(watcher.holds) == set(fresh.holds)
+            assert len(watcher.holds) == len(set(watcher.holds)) or twice
+        street.follower.close()

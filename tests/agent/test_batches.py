@@ -11,16 +11,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import aiohttp
 import pytest
 
 from tests.agent.conftest import House, person
 from tests.agent.test_kills import chain
+from wave.agent import registrar as registrars
 from wave.agent import server, wire
 from wave.agent.batches import SERVED_AT, Batches, Intake, Source, SourceSilent, source
 from wave.agent.client import AgentClient
 from wave.agent.engine import Engine
+from wave.agent.knowledge import CHECKED_TOGETHER
+from wave.agent.registrar import BATCH_AGE
 from wave.agent.settings import Settings
 from wave.chain.batch import Batch, file_name
 from wave.chain.client import ChainClient
@@ -30,7 +35,7 @@ from wave.chain.sender import Receipt
 from wave.codec import id_text
 from wave.dots.dot import Dot
 from wave.entities.entity import EntitySecret
-from wave.entities.object import decode_object
+from wave.entities.object import SignedObject, decode_object
 from wave.errors import BadSetting, BadSignature, Refused, StateUnwritable, UnknownEntity
 from wave.limits import LIMITS
 from wave.namespace.grant import right
@@ -402,6 +407,63 @@ def test_what_is_wrong_is_not_queued(house: House) -> None:
     with pytest.raises(UnknownEntity):
         house.engine.call(wire.Anchor(objects=(house.dot(nobody, house.guest).to_bytes(),)))
     assert house.engine.call(wire.Status()).pending == 0
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+@pytest.mark.parametrize("place", [0, 2 * CHECKED_TOGETHER, 3 * CHECKED_TOGETHER])
+@pytest.mark.parametrize("call", [wire.Anchor, wire.Publish])
+def test_one_false_signature_among_many_good_ones_keeps_all_of_them_out(
+    house: House, call: Callable[..., wire.Call[Any]], place: int, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it stands, and however many threads look: the error of a single one, and nothing is queued or known."""
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    good = several(house, 3 * CHECKED_TOGETHER)
+    forged = house.dot(house.guest, house.stranger).to_object()
+    forged = SignedObject(forged.kind, forged.body, house.given[0].signature)
+    before = house.engine.call(wire.Status())
+    with pytest.raises(BadSignature):
+        house.engine.call(call(objects=(*good[:place], forged.to_bytes(), *good[place:])))
+    after = house.engine.call(wire.Status())
+    assert (after.pending, after.counts) == (before.pending, before.counts)
+
+
+def test_many_are_anchored_each_once_and_in_their_order(house: House) -> None:
+    data = several(house, 3 * CHECKED_TOGETHER)
+    reply = house.engine.call(wire.Anchor(objects=(*data, *data[::-1])))
+    assert [one.id for one in reply.objects[: len(data)]] == [id_text(dot.id) for dot in house.given]
+    assert len({one.height for one in reply.objects} - {None}) == len(reply.roots) == 1
+    batch = house.engine.registrar.intake.batches.read(bytes.fromhex(reply.roots[0]))
+    assert batch is not None
+    assert batch.objects == data
+
+
+def test_what_waits_for_its_confirmations_is_not_anchored_again(tmp_path: Path) -> None:
+    owner, guest = person(int(time.time())), person(int(time.time()))
+    with Engine.open(Settings(tmp_path / "home", confirmations=3), wait=0.0) as engine:
+        engine.call(wire.Publish(objects=(owner.entity.to_bytes(), guest.entity.to_bytes())))
+        call = wire.Anchor(objects=(dot_of(owner, guest, "light/1").to_bytes(),))
+        first, again = engine.call(call), engine.call(call)
+        assert engine.call(wire.Status()).counts.dots == 0
+    assert first.objects[0].height is not None
+    assert (again.objects, again.roots) == (first.objects, ())
+
+
+def test_what_a_full_batch_leaves_over_waits_from_when_it_came(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(registrars, "time", SimpleNamespace(monotonic=lambda: now))
+    registrar = house.engine.registrar
+    objects = [SignedObject("dot", b"%d" % number, bytes(64)) for number in range(LIMITS.batch_objects + 1)]
+    waiting = []
+    for later, some in ((0.0, objects[:-2]), (1.9, objects[-2:]), (0.2, []), (1.8, [])):
+        now += later * BATCH_AGE / 2.0
+        if some:
+            registrar.queue(some)
+        registrar.tick()
+        waiting.append(registrar.outbox.counts()["waiting"])
+    assert waiting == [LIMITS.batch_objects - 1, 1, 1, 0]
+    roots = list(registrar.intake.batches.roots())
+    batches = [registrar.intake.batches.read(root) for root in roots]
+    assert sorted(len(batch) for batch in batches if batch) == [1, LIMITS.batch_objects]
 
 
 def test_a_giver_and_what_it_gives_may_be_anchored_together_and_one_after_the_other(house: House) -> None:

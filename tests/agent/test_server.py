@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ import aiohttp
 import pytest
 from openapi_spec_validator import validate
 
-from tests.agent.conftest import person
-from wave.agent import server, wire
+from tests.agent.conftest import House, person
+from wave.agent import openapi, server, wire
 from wave.agent.client import AgentClient, BlockingClient, FactsFeed
 from wave.agent.engine import Engine
 from wave.agent.oneshot import ask
@@ -252,6 +253,7 @@ async def test_many_checks_at_once_are_one_question(agent: AgentClient, monkeypa
         asked += 1
         return await ask(call)
 
+    await ask(wire.Status())  # connects to the chain, which takes longer than facts are kept
     monkeypatch.setattr(agent, "call", counting)
     feed = FactsFeed(agent)
     first, *others = await asyncio.gather(*[feed.facts() for _ in range(100)])

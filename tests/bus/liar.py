@@ -1,8 +1,18 @@
 """Routers that do not keep to the rules. What peers believe must not depend on them."""
 
-from wave.bus.frame import Deliver, Publish, Subscribe, read_pair, write_frame
+from wave.bus.connection import Connection
+from wave.bus.frame import Deliver, write_frame
 from wave.bus.message import Accepted, Message
-from wave.bus.router import Connection, Router, Subscription
+from wave.bus.recent import Carried
+from wave.bus.router import Router
+from wave.codec import amend, record_bytes
+from wave.dots.facts import Facts
+from wave.errors import WaveError
+
+
+async def no_facts() -> Facts:
+    """What a router needs that asks nobody."""
+    return Facts(0, bytes(32), 0)
 
 
 class Liar(Router):
@@ -10,32 +20,35 @@ class Liar(Router):
 
     def __init__(self, *args: object, **more: object) -> None:
         super().__init__(*args, **more)  # type: ignore[arg-type] # whatever a router takes
-        self.seen: list[Publish] = []
+        self.seen: list[Carried] = []
+        self._facts = no_facts
 
-    async def subscribe(self, connection: Connection, frame: Subscribe) -> int:
-        message, proof = read_pair(frame.message, frame.proof)
-        connection.subscriptions[frame.number] = Subscription(Accepted(message, proof, None, None, ""))  # type: ignore[arg-type]
-        return 0
+    def _accept(self, connection: Connection, data: bytes, facts: Facts | WaveError, permission: str) -> Accepted:  # noqa: ARG002
+        message = Message.from_bytes(data)
+        return Accepted(message, connection.proof_of(message, self._proofs), None, None, facts, 0)  # type: ignore[arg-type]
 
-    async def publish(self, frame: Publish) -> int:
-        self.seen.append(frame)
-        return self.spread(Deliver(frame.message, frame.proof))
+    def hand_on(self, carried: Carried, facts: Facts) -> int:  # noqa: ARG002
+        self.seen.append(carried)
+        return self.spread(carried.message)
 
-    def spread(self, deliver: Deliver) -> int:
-        """Give a message to every connection."""
-        return sum(connection.outbox.deliver(write_frame(deliver)) for connection in self._connections)
+    def spread(self, message: bytes, *, serial: int = 1, again: bool = False) -> int:
+        """Give a message to every connection, with the proof of the last one seen."""
+        for connection in self._connections:
+            connection.tell(self.seen[-1].proof, self.seen[-1].proof_bytes)
+            connection.outbox.put(write_frame(Deliver(serial, message, again)))
+        return len(self._connections)
 
     def replay(self) -> None:
         """Give the last message to everybody once more."""
-        self.spread(Deliver(self.seen[-1].message, self.seen[-1].proof))
+        self.spread(self.seen[-1].message)
 
     def alter(self, **fields: object) -> None:
         """Give everybody the last message with some fields changed."""
-        from wave.codec import amend, record_bytes
-
         known = Message.from_bytes(self.seen[-1].message)
-        forged = Message(record_bytes(amend(known.fields, **fields)), known.signature)
-        self.spread(Deliver(forged.to_bytes(), self.seen[-1].proof))
+        self.spread(Message(record_bytes(amend(known.fields, **fields)), known.signature, known.place).to_bytes())
+
+    def _still_holds(self, connection: Connection, number: int, facts: Facts) -> bool:  # noqa: ARG002
+        return True
 
     async def review(self) -> None:
         """End nothing."""

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.world import DAY, NOW, World, made
-from wave.bus.message import PUBLISH, SUBSCRIBE, Accepted, Inbox, Message, MessageFields
+from wave.bus.message import JSON, PUBLISH, SUBSCRIBE, Accepted, Inbox, Message, MessageFields, Payload
 from wave.codec import VERSION, amend, record_bytes
 from wave.dots.proof import Proof
 from wave.entities.entity import EntitySecret
@@ -128,7 +128,20 @@ def test_different_fields_never_have_the_same_bytes(one: tuple[str, bytes, str],
     def body(parts: tuple[str, bytes, str]) -> bytes:
         where, payload, kind = parts
         return record_bytes(
-            MessageFields(VERSION, bytes(32), PUBLISH, bytes(32), where, kind, payload, 0, 1, 0, bytes(16), None)
+            MessageFields(
+                VERSION,
+                bytes(32),
+                PUBLISH,
+                bytes(32),
+                where,
+                (Payload(kind, payload),),
+                False,
+                0,
+                1,
+                0,
+                bytes(16),
+                None,
+            )
         )
 
     assert (body(one) == body(other)) == (one == other)
@@ -139,8 +152,8 @@ CHANGES: dict[str, object] = {
     "permission": "query",
     "namespace": made("elsewhere").id,
     "resource": "s.light/light1/i.boolean/slot/state",
-    "content_type": "text/plain",
-    "payload": b'{"state":"off"}',
+    "payloads": (Payload(JSON, b'{"state":"off"}'),),
+    "persist": True,
     "created": NOW - 1,
     "expires": NOW + 31,
     "sequence": 1,

@@ -64,13 +64,13 @@ class Town:
         options = {"proofs": self.prove, "facts": self.facts, "clock": self.clock, "draw": os.urandom, **more}
         return Peer(self.world.entity(name), options.pop("url", self.url), **options)
 
-    def router(self, kind: type[Router] = Router) -> Router:
-        return kind(self.facts, clock=self.clock, draw=os.urandom, review_every=self.review_every)
+    def router(self, kind: type[Router] = Router, **more: Any) -> Router:
+        return kind(self.facts, clock=self.clock, draw=os.urandom, review_every=self.review_every, **more)
 
     @asynccontextmanager
-    async def open(self, kind: type[Router] = Router, *, port: int = 0) -> AsyncIterator[Router]:
+    async def open(self, kind: type[Router] = Router, *, port: int = 0, **more: Any) -> AsyncIterator[Router]:
         """Serve a router while the body runs."""
-        router = self.router(kind)
+        router = self.router(kind, **more)
         self.routers.append(router)
         async with serving(router, port=port) as url:
             self.url = url

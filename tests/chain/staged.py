@@ -112,7 +112,7 @@ def contents(follower: Follower) -> dict[str, list[tuple[object, ...]]]:
     """All rows of a replica but its checkpoints and counts, in an order that does not depend on how they came in."""
     run = follower._replica.database.execute
     tables = {
-        "objects": "id, signature, kind, body, height",
+        "objects GROUP BY key": "id, signature, kind, body, min(height)",
         "revocations": "*",
         "aliases": "*",
         "anchors": "*",

@@ -1,11 +1,12 @@
 """Endpoints that nobody trusts: whatever a minority of them does, no answer changes; without a quorum there is none."""
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from wave.errors import BadSetting, ChainUnavailable, NoQuorum, Revoked, Unavail
 
 LABEL = "the-house"
 GRACE, PATIENCE = 0.25, 1.5  # seconds; the slow endpoint takes twice as long
+IMPATIENCE = 0.3  # where there may be no answer at all
 
 
 @pytest.fixture(autouse=True)
@@ -50,11 +52,13 @@ class Town:
     facts: Facts
     revoked: bytes
     free: bytes
+    recorded: dict[str, Any] = field(default_factory=dict)
+    """What the chain answered, which stands still."""
 
     @contextmanager
-    def asked(self, liars_: Sequence[Liar], *, need: int | None = None) -> Iterator[Quorum]:
+    def asked(self, liars_: Sequence[Liar], *, patience: float = PATIENCE) -> Iterator[Quorum]:
         endpoints = [Endpoint.open(liar.url, state=Path("/nonexistent")) for liar in liars_]
-        quorum = Quorum(endpoints, need, patience=PATIENCE)
+        quorum = Quorum(endpoints, patience=patience)
         try:
             yield quorum
         finally:
@@ -101,13 +105,19 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 
 @pytest.fixture(scope="module")
 def four(town: Town) -> Iterator[list[Liar]]:
-    with liars(town.url, 4) as found:
+    with liars(town.url, 4, town.recorded) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def five(town: Town) -> Iterator[list[Liar]]:
-    with liars(town.url, 5) as found:
+    with liars(town.url, 5, town.recorded) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def seven(town: Town) -> Iterator[list[Liar]]:
+    with liars(town.url, 7, town.recorded) as found:
         yield found
 
 
@@ -155,16 +165,17 @@ def test_one_faulty_endpoint_of_four_changes_no_answer(
         assert set(quorum.disagreements) <= {four[place].url}
 
 
-PAIRS = [*zip(FAULTS, FAULTS, strict=True), *pairwise(FAULTS)]  # each fault with itself, and with another one
+PAIRS = [*combinations_with_replacement(FAULTS, 2)]
 
 
 @pytest.mark.parametrize("faults", PAIRS, ids=lambda pair: "-".join(one.name for one in pair))
 def test_two_faulty_endpoints_of_four_leave_the_truth_or_no_answer(
-    faults: tuple[Fault, Fault], town: Town, four: list[Liar], tmp_path: Path
+    faults: tuple[Fault, Fault], town: Town, four: list[Liar], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a quorum of honest ones an answer may be missing or of an earlier block, and never be wrong."""
+    monkeypatch.setattr(quorum_module, "EVENTS_PATIENCE", IMPATIENCE)
     set_faults(town, four, faults)
-    with town.asked(four) as quorum:
+    with town.asked(four, patience=IMPATIENCE) as quorum:
         try:
             facts, verdicts = see(town, quorum, tmp_path)
         except Unavailable:
@@ -189,6 +200,23 @@ def test_two_faulty_endpoints_of_five_change_no_answer(
     """Also when both tell the same lie."""
     set_faults(town, five, faults)
     with town.asked(five) as quorum:
+        check_same(town, quorum, tmp_path)
+
+
+TRIPLES = [*combinations_with_replacement(FAULTS, 3)]
+"""All are run by ``make faults``, and every 67th, which leaves no fault out, by the whole suite."""
+
+
+@pytest.mark.parametrize(
+    "faults",
+    TRIPLES if os.environ.get("WAVE_ALL_FAULTS") else TRIPLES[::67],
+    ids=lambda three: "-".join(one.name for one in three),
+)
+def test_three_faulty_endpoints_of_seven_change_no_answer(
+    faults: tuple[Fault, Fault, Fault], town: Town, seven: list[Liar], tmp_path: Path
+) -> None:
+    set_faults(town, seven, faults)
+    with town.asked(seven) as quorum:
         check_same(town, quorum, tmp_path)
 
 

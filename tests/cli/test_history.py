@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
+from typing import IO, Any
 
 import pytest
 
@@ -43,6 +45,50 @@ def test_a_log_of_a_namespace_without_any_says_so(wave: Shell) -> None:
 
 def test_a_since_that_is_none_is_bad_input(wave: Shell) -> None:
     assert wave("log", "home", "--since", "yesterday").status == 3
+
+
+def test_watch_goes_on_when_the_agent_comes_back(fresh: Shell) -> None:
+    """With what happened in between, once."""
+    for name in ("home", "bob"):
+        fresh.done("mkentity", "-o", f"{name}.ent", "--no-passphrase")
+
+    def grant(what: str) -> str:
+        return fresh.done("grant", "--from", "home.ent", "--to", "bob", f"list@home/{what}").line
+
+    with ExitStack() as stack:
+        with running(fresh, "agent", "run"):
+            first = grant("a")
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-c", START, str(ROOT), "watch", "--json", "--since", "0"],
+                cwd=fresh.directory,
+                env={"PATH": os.environ["PATH"], "WAVE_HOME": str(fresh.home)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            stack.callback(process.kill)
+            assert process.stdout
+            seen = _until(process.stdout, first)
+        second = grant("b")
+        with running(fresh, "agent", "run"):
+            seen += _until(process.stdout, second)
+            seen += _until(process.stdout, grant("c"))
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=20)
+    seen += [json.loads(line) for line in out.splitlines()]
+    granted = [one["object"] for one in seen if one["kind"] == "delegation"]
+    assert len(granted) == len(set(granted)) == 3
+    assert ("waiting for it" in err, "the agent is back" in err, process.returncode) == (True, True, 0)
+
+
+def _until(stream: IO[str], text: str) -> list[dict[str, Any]]:
+    """Return the lines up to the first that has ``text`` in it."""
+    found: list[dict[str, Any]] = []
+    for line in stream:
+        found.append(json.loads(line))
+        if text in line:
+            return found
+    raise AssertionError(f"the stream ended before {text}")
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])

@@ -7,6 +7,7 @@ from typing import Any
 from devices.controller import Controller, Place, Rule
 from devices.device import Device
 from devices.log import Entry
+from devices.machine import Machine
 from devices.site import KINDS, Site
 from tests.bus.town import Town, until
 from wave.codec import id_text
@@ -28,9 +29,10 @@ class House:
     def site(self) -> Site:
         return Site(self.town.url, self.town.prove, self.town.facts, self.names, self.town.clock)
 
-    async def device(self, kind: str, instance: str, *, also: str | None = None) -> Device[Any]:
-        """Return a device that runs."""
-        path = f"{KINDS[kind].service}/{instance}"
+    async def device(self, kind: str | Machine[Any], instance: str, *, also: str | None = None) -> Device[Any]:
+        """Return a device that runs, of a kind or with a machine of its own."""
+        service = KINDS[kind].service if isinstance(kind, str) else kind.service
+        path = f"{service}/{instance}"
         self.town.give("home", instance, f"subscribe@home/{path}/+/slot/+", f"publish@home/{path}/+/signal/+")
         if also is not None:
             self.town.give("home", instance, f"subscribe@home/{also}/control", f"publish@home/{also}/report")

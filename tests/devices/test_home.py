@@ -104,9 +104,14 @@ async def test_a_home_gives_each_actor_an_entity_and_just_its_rights(provision: 
             "publish s.light/light0/+/signal/+",
             "publish smarthome/light/report",
             "subscribe s.light/light0/+/slot/+",
+            "subscribe s.light/light0/i.device/signal/presence",
             "subscribe smarthome/light/control",
         ],
-        "switch0": ["publish s.switch/switch0/+/signal/+", "subscribe s.switch/switch0/+/slot/+"],
+        "switch0": [
+            "publish s.switch/switch0/+/signal/+",
+            "subscribe s.switch/switch0/+/slot/+",
+            "subscribe s.switch/switch0/i.device/signal/presence",
+        ],
         "controller0": [
             "publish s.light/light0/i.boolean/slot/state",
             "subscribe s.switch/switch0/i.boolean/signal/state",
@@ -131,7 +136,7 @@ async def test_doing_it_again_changes_nothing(provision: Provisioned) -> None:
 
 async def test_what_was_revoked_stays_revoked(provision: Provisioned) -> None:
     await provision()
-    light = next(dot for dot in provision.registry.dots if len(dot.grants) == 4)
+    light = next(dot for dot in provision.registry.dots if len(dot.grants) == 5)
     provision.world.revoke(light)
     _, taken_back = await provision()
     assert len(taken_back) == 1

@@ -16,6 +16,7 @@ from devices.thermostat import STATE_SIGNAL as CLIMATE_SIGNAL
 from tests.bus.liar import Liar
 from tests.bus.town import until
 from tests.devices.house import House
+from wave.bus.peer import Peer
 from wave.bus.reading import Reading, Received
 from wave.codec import id_text
 from wave.dots.proof import Proof
@@ -208,6 +209,7 @@ async def test_a_replayed_toggle_toggles_once(lied_to: House) -> None:
 async def test_a_device_tells_of_commands_that_it_lost(house: House) -> None:
     light = await house.device("light", "light0")
     house.town.give("home", "alice", f"publish@home/{SLOT}")
+    assert isinstance(light.peer, Peer)
     light.peer.dropped = 3
     await house.send("alice", SLOT, ON)
     await house.entry("light0", code="router.unavailable", did="3 messages")

@@ -49,7 +49,7 @@ def test_a_machine_names_its_slots_and_signals_by_the_convention(kind: str) -> N
     assert machine.service == f"s.{kind}"
     assert all(slot.split("/")[1] == "slot" and len(slot.split("/")) == 3 for slot in machine.slots)
     assert all(signal.split("/")[1] == "signal" for signal in machine.signals)
-    assert set(machine.report(machine.initial(T))) <= set(machine.signals)  # type: ignore[arg-type]
+    assert set(machine.report(machine.initial(T))) <= set(machine.signals)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_other_set_points_are_bad(value: object) -> None:
 
 
 def test_the_rules() -> None:
-    assert set(RULES) == {"mirror", "occupied", "cloudy"}
+    assert set(RULES) == {"mirror", "occupied", "cloudy", "thief"}
     assert mirror({"switch": {"state": "on"}}) == {"state": "on"}
     assert occupied({"climate": {"occupied": False}}) == {"state": "off"}
     assert cloudy({"clouds": {"cover": 70}}) == {"state": "off"}

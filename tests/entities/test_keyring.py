@@ -348,3 +348,18 @@ def test_a_keyring_that_cannot_be_made_is_said_so(read_only: Path) -> None:
 def test_the_suffixes_are_what_people_type() -> None:
     """Documentation and completion rest on them."""
     assert (keyring.SECRET_SUFFIX, keyring.PUBLIC_SUFFIX) == (".ent", ".pub")
+
+
+def test_a_credential_of_systemd_may_look_readable_to_a_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its access list shows as one; what others can write, or anybody read, is still no secret."""
+    path = tmp_path / "entity"
+    path.write_text("secret")
+    path.chmod(0o440)
+    with pytest.raises(SecretFileMode):
+        read_file(path, private=True)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert read_file(path, private=True) == b"secret"
+    for mode in (0o460, 0o444, 0o404):
+        path.chmod(mode)
+        with pytest.raises(SecretFileMode):
+            read_file(path, private=True)

@@ -2,17 +2,19 @@
 
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from typing import Any, Final, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 from wave import __version__
 from wave.agent import wire
 from wave.agent.following import REPLICA, LazyChain
 from wave.agent.history import Cursor, History
-from wave.agent.knowledge import Knowledge, Thing, parse
+from wave.agent.knowledge import CHECKED_TOGETHER, Each, Knowledge, Thing, parse
+from wave.agent.metrics import Deciding
 from wave.agent.registrar import Registrar, audit_promise
 from wave.agent.rights import Rights
+from wave.agent.routes import Routes
 from wave.agent.settings import EMBEDDED, Settings, shown_url
 from wave.agent.store import Store
 from wave.agent.views import path_ids
@@ -20,13 +22,14 @@ from wave.chain.contract import Anchored
 from wave.chain.follower import Follower
 from wave.codec import id_text, parse_id
 from wave.dots import rules
+from wave.dots.dot import Dot
 from wave.dots.explanation import Explanation
 from wave.dots.facts import Facts
 from wave.dots.proof import Proof
 from wave.dots.request import Request
 from wave.dots.verify import verify
 from wave.entities.entity import Entity
-from wave.entities.object import ENTITY, SignedObject, decode_object
+from wave.entities.object import decode_object
 from wave.errors import (
     BadRequest,
     ChainReorganised,
@@ -44,6 +47,9 @@ from wave.errors import (
     codes,
 )
 from wave.limits import LIMITS
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 R = TypeVar("R")
 
@@ -98,6 +104,7 @@ class Engine:
             self._follower.close()
             raise
         self._daemon = daemon
+        self._checkers: ThreadPoolExecutor | None = None
         self.progress: Callable[[int, int], None] | None = None
         """Told, while blocks are taken in, the height that was reached and that of the chain's head."""
         self._heard = float(self._follower.facts.time) if settings.chain == EMBEDDED else float("-inf")
@@ -134,6 +141,8 @@ class Engine:
 
     def close(self) -> None:
         """Close everything, the chain last."""
+        if self._checkers is not None:
+            self._checkers.shutdown(cancel_futures=True)
         self.registrar.close()
         self._store.close()
         self._follower.close()
@@ -240,8 +249,8 @@ class Engine:
         """Check every object, then publish or keep all of them; one that is published already costs nothing."""
         signed = [decode_object(data) for data in call.objects]
         known = self.knowledge
-        fresh = [Entity.from_object(one) for one in signed if one.kind == ENTITY]
-        things = [known.check(one, fresh) for one in signed]
+        things = [parse(one) for one in signed]
+        known.check_all(things, [one for one in things if isinstance(one, Entity)], self._each(len(things)))
         published: dict[bytes, int] = {}
         if call.keep_only:
             self._store.keep(signed)
@@ -251,8 +260,7 @@ class Engine:
             self._sync()
             known = self.knowledge
             _check_givers(things, known)
-            for thing in things:
-                _check_unrevoked(thing, self._follower.facts)
+            _check_unrevoked(things, self._follower.facts)
             missing = dict.fromkeys(one for one in signed if one.id not in known.heights)
             if missing:
                 published = self.registrar.publish(list(missing))
@@ -267,39 +275,64 @@ class Engine:
 
     def anchor(self, call: wire.Anchor) -> wire.AnchorReply:
         """Check every object, then queue all of them; without a daemon, they are anchored before this returns."""
-        signed = [decode_object(data) for data in call.objects]
+        things = [parse(decode_object(data)) for data in call.objects]
         self._sync()
         known = self.knowledge
-        fresh = [Entity.from_object(one) for one in signed if one.kind == ENTITY]
-        fresh += self._queued_givers(signed, known)
-        things = [known.check(one, fresh) for one in signed]
+        fresh = [one for one in things if isinstance(one, Entity)] + self._queued_givers(things, known)
+        known.check_all(things, fresh, self._each(len(things)))
         _check_givers(things, known, {one.id for one in fresh})
-        for thing in things:
-            _check_unrevoked(thing, self._follower.facts)
-        missing = list(dict.fromkeys(one for one in signed if one.id not in known.heights))
-        promises = self.registrar.queue(missing) if missing else {}
+        _check_unrevoked(things, self._follower.facts)
+        heights = self._heights(things)
+        missing: dict[bytes, Thing] = {}
+        for one in things:
+            if heights[one.id] is None:
+                missing.setdefault(one.id, one)
+        promises = self.registrar.queue(list(missing.values())) if missing else {}
         roots = () if self._daemon else tuple(entry.act.key.hex() for entry in self.registrar.flush())
         if roots:
             self._sync()
-        heights = self.knowledge.heights
+            heights = self._heights(things)
         return wire.AnchorReply(
             objects=tuple(
                 wire.Queued(
                     id=id_text(one.id),
-                    kind=one.kind,
-                    height=heights.get(one.id),
+                    kind=one.KIND,
+                    height=heights[one.id],
                     promise=promises[one.id].to_bytes() if one.id in promises else None,
                 )
-                for one in signed
+                for one in things
             ),
             roots=roots,
         )
 
-    def _queued_givers(self, signed: list[SignedObject], known: Knowledge) -> list[Entity]:
+    def _queued_givers(self, things: list[Thing], known: Knowledge) -> list[Entity]:
         """Return the records of givers that were queued before and are not anchored yet."""
-        givers = {thing.fields.giver for thing in map(parse, signed) if not isinstance(thing, Entity)}
-        found = [self.registrar.outbox.waiting(giver) for giver in givers if giver not in known.heights]
+        found = [self.registrar.outbox.waiting(giver) for giver in _givers(things) if giver not in known.heights]
         return [Entity.from_bytes(data) for data in found if data is not None]
+
+    def _heights(self, things: list[Thing]) -> dict[bytes, int | None]:
+        """Return by id where things stand, None for those that are not published.
+
+        Where nothing waits for confirmations, whatever was published was learned: the disk need not be asked.
+        """
+        known, all_learned = self.knowledge, not self.settings.confirmations
+        return {
+            one.id: None
+            if all_learned and isinstance(one, Dot) and known.graph.find(one) is None
+            else known.heights.get(one.id)
+            for one in things
+        }
+
+    def _each(self, count: int) -> Each:
+        """Return how to go through so many signatures: on all cores, when there are enough of them."""
+        cores = os.cpu_count() or 1
+        if cores == 1 or count <= CHECKED_TOGETHER:
+            return map
+        if self._checkers is None:
+            from concurrent.futures import ThreadPoolExecutor
+
+            self._checkers = ThreadPoolExecutor(min(cores, _MOST_CHECKERS), thread_name_prefix="signatures")
+        return self._checkers.map
 
     def audit(self, call: wire.Audit) -> wire.AuditReply:
         """Say of each promise whether it was kept, and which batches are withheld."""
@@ -377,6 +410,24 @@ class Engine:
             declaration=None if name is None else id_text(name.id),
             record=None if record is None else record.to_bytes(),
         )
+
+    def find_router(self, call: wire.FindRouter) -> wire.RouterReply:
+        """Find a namespace's designated router; :class:`UnknownRouter`, :class:`NotFound`."""
+        namespace = wire.identity(self.resolve(wire.Resolve(name=call.namespace)).id)
+        try:
+            return self._routes().find(namespace)
+        except NotFound:
+            return self._routes(anew=True).find(namespace)  # what is missing may have come a moment ago
+
+    def routers(self, call: wire.Routers) -> wire.RoutersReply:
+        """List the routers of a namespace, or of all."""
+        named = None if call.namespace is None else self.resolve(wire.Resolve(name=call.namespace)).id
+        return self._routes(anew=True).routers(None if named is None else wire.identity(named))
+
+    def _routes(self, *, anew: bool = False) -> Routes:
+        rights = self._rights(anew=anew)
+        rights.check_fresh()
+        return Routes(self.knowledge, rights)
 
     def names(self, _: wire.Names) -> wire.NamesReply:
         """List the names known for entities."""
@@ -479,7 +530,8 @@ class Engine:
             facts, now = replace(facts, time=call.at), call.at
         rights = Rights(self.knowledge, facts, now, self.settings.keyring)
         try:
-            grant = verify(proof, request, facts, now=now, at_least=call.at_least)
+            with Deciding(proof):
+                grant = verify(proof, request, facts, now=now, at_least=call.at_least)
         except WaveError as error:
             raise self._refused(rights, proof, request, error, call.at_least) from None
         explanation = self._explain(rights, proof, request, call.at_least)
@@ -524,15 +576,28 @@ class Engine:
         rights.check_fresh()
         return rights.what(wire.identity(call.subject))
 
+    def losses(self, call: wire.Losses) -> wire.LossesReply:
+        """Say who would lose what by a revocation; :class:`UnknownObject` for what is not known here."""
+        rights = self._rights(anew=True)
+        rights.check_fresh()
+        found = [parse(decode_object(self.find_object(wire.FindObject(id=one)).data)) for one in call.objects]
+        return rights.losses([commitment for thing in found for commitment in thing.fields.commitments])
 
-def _check_unrevoked(thing: Thing, facts: Facts) -> None:
+
+def _check_unrevoked(things: list[Thing], facts: Facts) -> None:
     """Raise :class:`Revoked` for what is void before it is published: the same words, signed again in one second."""
-    height = facts.revoked_at(thing.fields.commitments)
-    if height is not None:
-        raise Revoked(
-            f"{rules.short(thing.id)} was revoked in block {height} already, for ever",
-            hint="sign it again a second later: then it is another one",
-        )
+    for thing in things:
+        height = facts.revoked_at(thing.fields.commitments)
+        if height is not None:
+            raise Revoked(
+                f"{rules.short(thing.id)} was revoked in block {height} already, for ever",
+                hint="sign it again a second later: then it is another one",
+            )
+
+
+def _givers(things: Iterable[Thing]) -> Iterable[bytes]:
+    """Return who gave these things, each once, in their order."""
+    return dict.fromkeys(thing.fields.giver for thing in things if not isinstance(thing, Entity))
 
 
 def _withheld(anchor: Anchored) -> wire.Withheld:
@@ -542,18 +607,17 @@ def _withheld(anchor: Anchored) -> wire.Withheld:
 def _check_givers(things: list[Thing], known: Knowledge, also: Collection[bytes] = ()) -> None:
     """Raise :class:`UnknownEntity` when a giver's record would not be on the chain: nobody could check what it gave."""
     together = {thing.id for thing in things}
-    for thing in things:
-        if not isinstance(thing, Entity):
-            giver = thing.fields.giver
-            if giver not in together and giver not in known.heights and giver not in also:
-                raise UnknownEntity(
-                    f"the record of the giver {rules.short(giver)} is only kept here; nobody could check what it gave",
-                    hint="publish it with 'wave mkentity --publish-again FILE', or keep this here too",
-                )
+    for giver in _givers(things):
+        if giver not in together and giver not in also and giver not in known.heights:
+            raise UnknownEntity(
+                f"the record of the giver {rules.short(giver)} is only kept here; nobody could check what it gave",
+                hint="publish it with 'wave mkentity --publish-again FILE', or keep this here too",
+            )
 
 
 _PREIMAGE_BYTES: Final = 32
 _WITHHELD_SHOWN: Final = 64
+_MOST_CHECKERS: Final = 8  # threads
 _ACTS: Final[dict[type[wire.Call[Any]], Callable[[Engine, Any], Any]]] = {
     wire.Status: Engine.status,
     wire.Publish: Engine.publish,
@@ -564,6 +628,8 @@ _ACTS: Final[dict[type[wire.Call[Any]], Callable[[Engine, Any], Any]]] = {
     wire.FindObject: Engine.find_object,
     wire.Resolve: Engine.resolve,
     wire.Names: Engine.names,
+    wire.FindRouter: Engine.find_router,
+    wire.Routers: Engine.routers,
     wire.Prove: Engine.prove,
     wire.Staple: Engine.staple,
     wire.Verify: Engine.verify,
@@ -571,6 +637,7 @@ _ACTS: Final[dict[type[wire.Call[Any]], Callable[[Engine, Any], Any]]] = {
     wire.Graph: Engine.graph,
     wire.Who: Engine.who,
     wire.What: Engine.what,
+    wire.Losses: Engine.losses,
     wire.Log: Engine.log,
     wire.FactsSince: Engine.facts_since,
 }

@@ -1,4 +1,4 @@
-"""What an agent knows, in memory: records, DoTs and names, published ones and those that are only kept here.
+"""What an agent knows, in memory: records, DoTs, names and routes, published ones and those that are only kept here.
 
 Nobody has looked at the signature of a published object before it comes here. It is looked at when the object is first
 used: when a proof is built from it, when it is shown, when a name is resolved, when it is found by its id. What does
@@ -6,9 +6,9 @@ not verify is dropped and counted, and the question is answered without it. So n
 signature, and a signature is checked once at most in a process, however many questions are asked.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Final, Protocol
 
 from wave.chain.replica import Entry
 from wave.codec import id_text, parse_id
@@ -19,12 +19,21 @@ from wave.dots.graph import Graph
 from wave.dots.held import HeldDot
 from wave.dots.records import Records
 from wave.entities.entity import Entity
-from wave.entities.object import DOT, ENTITY, NAME, SignedObject
+from wave.entities.object import DOT, ENTITY, NAME, ROUTE, SignedObject
 from wave.errors import BadName, NameRevoked, TooLarge, UnknownEntity, UnknownName, WaveError, WrongKind
 from wave.limits import LIMITS
 from wave.namespace.name import Name
+from wave.namespace.route import Route
 
-Thing = Entity | Dot | Name
+Given = Dot | Name | Route
+Thing = Entity | Given
+Signed = tuple[Thing, bytes]
+"""A thing, and the key under which it is to be signed."""
+
+Each = Callable[[Callable[[Sequence[Signed]], None], Iterable[Sequence[Signed]]], Iterable[None]]
+"""Does something with each of several, as ``map`` does."""
+
+CHECKED_TOGETHER: Final = 32  # signatures that one thread checks before it takes the next ones
 
 
 class Source(Protocol):
@@ -45,13 +54,15 @@ class Source(Protocol):
 
 
 def parse(signed: SignedObject) -> Thing:
-    """Return the entity, DoT or name in an object, its signature not looked at; :class:`InputError`."""
+    """Return the entity, DoT, name or route in an object, its signature not looked at; :class:`InputError`."""
     if signed.kind == ENTITY:
         return Entity.from_object(signed)
     if signed.kind == DOT:
         return Dot.from_object(signed)
     if signed.kind == NAME:
         return Name.from_object(signed)
+    if signed.kind == ROUTE:
+        return Route.from_object(signed)
     raise WrongKind(f"objects of kind {signed.kind!r} are not published by themselves")
 
 
@@ -76,7 +87,7 @@ class Heights:
 class Knowledge:
     """Objects by what they are; ``graph``, ``names`` and ``entities`` give none whose signature does not hold.
 
-    A DoT or name whose giver's record is not known yet cannot be checked: it is not used, and waits.
+    A DoT, name or route whose giver's record is not known yet cannot be checked: it is not used, and waits.
     """
 
     def __init__(self, source: Source) -> None:
@@ -85,12 +96,15 @@ class Knowledge:
         self.entities = Records(source.facts.entities, refused=source.refuse)
         self.graph = Graph(genuine=self.genuine)
         self.names: dict[bytes, Name] = {}
+        self.routes: dict[bytes, Route] = {}
+        self.routes_about: dict[tuple[str, bytes], dict[bytes, Route]] = {}
+        """Routes by act and by the namespace, or of an endpoint the router, concerned; in the order of their coming."""
         self.heights = Heights(self)
         self._ids: dict[bytes, bytes] = {}
         self._by_giver: dict[tuple[bytes, str], list[Name]] = {}
-        self._good: set[Dot | Name] = set()
-        self._bad: set[Dot | Name] = set()
-        self._further: dict[Dot | Name, list[bytes]] = {}
+        self._good: set[Given] = set()
+        self._bad: set[Given] = set()
+        self._further: dict[Given, list[bytes]] = {}
         self._true: LeastRecent[tuple[bytes, bytes], bool] = LeastRecent(LIMITS.signature_cache)
         self._false: LeastRecent[tuple[bytes, bytes], bool] = LeastRecent(LIMITS.signature_cache)
 
@@ -112,10 +126,16 @@ class Knowledge:
                 self._by_giver.setdefault((name.fields.giver, name.fields.label), []).append(name)
             else:
                 self._again(self.names[name.id], signed.signature)
+        elif signed.kind == ROUTE:
+            route = Route(signed.body, signed.signature)
+            if self.routes.setdefault(route.id, route) is route:
+                self.routes_about.setdefault(route.about, {})[route.id] = route
+            else:
+                self._again(self.routes[route.id], signed.signature)
         elif kept:
             self.entities.add(signed.id, signed.body, signed.signature)
 
-    def _again(self, known: Dot | Name, signature: bytes) -> None:
+    def _again(self, known: Given, signature: bytes) -> None:
         """Remember a further signature of an object whose first one may turn out to be bad."""
         if known.signature != signature and known not in self._good:
             self._further.setdefault(known, []).append(signature)
@@ -126,14 +146,16 @@ class Knowledge:
         names = [thing for thing in self._bad if isinstance(thing, Name)]
         for name in names:
             del self.names[name.id]
+        for route in [thing for thing in self._bad if isinstance(thing, Route)]:
+            del self.routes[route.id], self.routes_about[route.about][route.id]
         for key in {(name.fields.giver, name.fields.label) for name in names}:
             self._by_giver[key] = [name for name in self._by_giver[key] if name not in self._bad]
         self._bad.clear()
 
     # Signatures ----------------------------------------------------------------------------------------------------
 
-    def genuine(self, thing: Dot | Name) -> bool:
-        """Tell whether the signature of a DoT or name of this knowledge holds, looking at it when that is new.
+    def genuine(self, thing: Given) -> bool:
+        """Tell whether the signature of a DoT, name or route of this knowledge holds, looking at it when that is new.
 
         Of several signatures that it was published with, it keeps the first that holds. A bad one is counted.
         """
@@ -154,7 +176,7 @@ class Knowledge:
         self._good.add(thing)
         return True
 
-    def _verifies(self, thing: Dot | Name, record: Entity) -> bool:
+    def _verifies(self, thing: Given, record: Entity) -> bool:
         """Check a signature; a bad one is counted once, as far as ``LIMITS.signature_cache`` remembers."""
         key = thing.id, thing.signature
         if key in self._false:
@@ -182,7 +204,11 @@ class Knowledge:
         if isinstance(thing, Entity):
             record = self._record(thing.id)
             return record is not None and record.signature == thing.signature
-        known = self.graph.find(thing) if isinstance(thing, Dot) else self.names.get(thing.id)
+        known: Given | None
+        if isinstance(thing, Dot):
+            known = self.graph.find(thing)
+        else:
+            known = self.names.get(thing.id) or self.routes.get(thing.id)
         if known is not None and known.signature == thing.signature and known in self._good:
             return True
         record = self._record(_giver(thing))
@@ -207,17 +233,36 @@ class Knowledge:
         :class:`UnknownEntity` when the giver's record is missing.
         """
         thing = parse(signed)
-        if isinstance(thing, Entity):
-            thing.check()
-            return thing
-        giver = _giver(thing)
-        record = self._record(giver) or next((entity for entity in also if entity.id == giver), None)
-        if record is None:
-            raise UnknownEntity(
-                f"the record of the giver {id_text(giver)} is not known here", hint="publish the giver's entity first"
-            )
-        thing.check(record.verify_key)
+        self.check_all([thing], also)
         return thing
+
+    def check_all(self, things: Sequence[Thing], also: Iterable[Entity] = (), each: Each = map) -> None:
+        """Raise, for the first that is bad, unless all the signatures hold; the records are looked for before.
+
+        ``each`` goes through the signatures, some at a time: a pool's ``map`` does so on several threads.
+        :class:`BadSignature`, :class:`BadTime`, :class:`UnknownEntity`.
+        """
+        new = {entity.id: entity for entity in also}
+        keys: dict[bytes, bytes] = {}
+        signed: list[Signed] = []
+        for thing in things:
+            if isinstance(thing, Entity):
+                signed.append((thing, thing.verify_key))
+                continue
+            giver = _giver(thing)
+            key = keys.get(giver)
+            if key is None:
+                record = self._record(giver) or new.get(giver)
+                if record is None:
+                    raise UnknownEntity(
+                        f"the record of the giver {id_text(giver)} is not known here",
+                        hint="publish the giver's entity first",
+                    )
+                key = keys[giver] = record.verify_key
+            signed.append((thing, key))
+        some = [signed[at : at + CHECKED_TOGETHER] for at in range(0, len(signed), CHECKED_TOGETHER)]
+        for _ in each(_check_signatures, some):
+            pass
 
     # Names ---------------------------------------------------------------------------------------------------------
 
@@ -277,10 +322,18 @@ class Knowledge:
 
     def _carriers(self, commitments: set[bytes]) -> Iterator[Thing]:
         yield from self.entities.carrying(commitments)
-        for thing in (*self.graph, *self.names.values()):
+        for thing in (*self.graph, *self.names.values(), *self.routes.values()):
             if not commitments.isdisjoint(thing.fields.commitments) and self.genuine(thing):
                 yield thing
 
 
-def _giver(thing: Dot | Name) -> bytes:
+def _check_signatures(signed: Sequence[Signed]) -> None:
+    for thing, key in signed:
+        if isinstance(thing, Entity):
+            thing.check()
+        else:
+            thing.check(key)
+
+
+def _giver(thing: Given) -> bytes:
     return thing.giver if isinstance(thing, Dot) else thing.fields.giver

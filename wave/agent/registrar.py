@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +22,7 @@ from wave.limits import LIMITS
 from wave.namespace.name import check_label
 
 if TYPE_CHECKING:
+    from wave.agent.knowledge import Thing
     from wave.chain.follower import Follower
     from wave.entities.entity import Entity, EntitySecret
 
@@ -84,7 +86,7 @@ class Registrar:
         self._generation = follower.generation
         self._looked_at: tuple[int, int] | None = None
         self._cleaned = 0
-        self._oldest: float | None = None
+        self._arrivals: deque[tuple[float, int]] = deque()  # of what waits for its batch: when, and how many
         self._postman: Postman | None = None
 
     def close(self) -> None:
@@ -154,11 +156,11 @@ class Registrar:
 
     # Anchoring -----------------------------------------------------------------------------------------------------
 
-    def queue(self, objects: Sequence[SignedObject]) -> dict[bytes, Promise]:
+    def queue(self, objects: Sequence["SignedObject | Thing"]) -> dict[bytes, Promise]:
         """Take in objects to be anchored; return the promises that they will be, by id. They are on the disk then."""
-        self.outbox.queue([(one.id, one.to_bytes()) for one in objects])
-        if self._oldest is None:
-            self._oldest = time.monotonic()
+        new = self.outbox.queue([(one.id, one.to_bytes()) for one in objects])
+        if new:
+            self._arrivals.append((time.monotonic(), new))
         if self.promiser is None:
             return {}
         client, height = self._client(), self._follower.facts.height
@@ -183,20 +185,27 @@ class Registrar:
 
     def tick(self) -> None:
         """Carry on without waiting: anchor what is due, send what is pending, hand over what was fetched."""
-        counts = self.outbox.counts()
-        if counts["waiting"]:
-            if self._oldest is None:
-                self._oldest = time.monotonic()
-            self._form(full_only=time.monotonic() - self._oldest < BATCH_AGE)
+        waiting = self.outbox.counts()["waiting"]
+        if waiting:
+            if not self._arrivals:  # they came before this process did, or a batch of theirs failed
+                self._arrivals.append((time.monotonic(), waiting))
+            self._form(full_only=time.monotonic() - self._arrivals[0][0] < BATCH_AGE)
         if self.has_pending():
             self._sync()
 
     def _form(self, *, full_only: bool) -> None:
         """Put what is queued into batches, the whole of it or as many as are full."""
-        while (waiting := self.outbox.counts()["waiting"]) >= (LIMITS.batch_objects if full_only else 1):
-            self.outbox.form(self.intake.batches.keep)
-            if waiting <= LIMITS.batch_objects:
-                self._oldest = None
+        while self.outbox.counts()["waiting"] >= (LIMITS.batch_objects if full_only else 1):
+            batch = self.outbox.form(self.intake.batches.keep)
+            self._forget_arrivals(0 if batch is None else len(batch))
+
+    def _forget_arrivals(self, count: int) -> None:
+        """Forget when the oldest ``count`` objects came, which wait no more."""
+        while count and self._arrivals:
+            when, some = self._arrivals.popleft()
+            if some > count:
+                self._arrivals.appendleft((when, some - count))
+            count -= min(some, count)
 
     def pending(self) -> int:
         """Return how many things are on their way to the chain: queued objects, and what is neither done nor failed."""

@@ -1,5 +1,6 @@
 """Questions about rights, answered from what an agent knows at one moment."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
 
@@ -13,6 +14,7 @@ from wave.dots.explain import explain
 from wave.dots.explanation import Explanation
 from wave.dots.facts import Facts
 from wave.dots.holdings import Effective, holdings
+from wave.dots.plan import losses
 from wave.dots.proof import Proof
 from wave.dots.request import Request, Statement
 from wave.entities.entity import EVERYBODY
@@ -149,6 +151,21 @@ class Rights:
         """Say what an entity may do."""
         found = holdings(self._knowledge.graph, subject, self.facts, self.now)
         return wire.WhatReply(holdings=tuple(holding_view(right) for right in found.rights), complete=found.complete)
+
+    def losses(self, commitments: Collection[bytes]) -> wire.LossesReply:
+        """Say who would lose what if these commitments were revoked; :class:`SearchExhausted`."""
+        found = losses(self._knowledge.graph, self.facts, commitments, now=self.now)
+        return wire.LossesReply(
+            losses=tuple(
+                wire.LossView(
+                    id=id_text(loss.entity),
+                    name=self.name(loss.entity),
+                    right=holding_view(loss.right),
+                    instead=tuple(holding_view(right) for right in loss.instead),
+                )
+                for loss in found
+            )
+        )
 
 
 def _part_of(own: Effective, given: Right) -> bool:

@@ -12,13 +12,13 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import Final
 
 from aiohttp import web
 
-from wave.agent import openapi, wire
+from wave.agent import authzen, openapi, wire
 from wave.agent.batches import SERVED_AT
 from wave.agent.engine import Engine
 from wave.agent.outbox import PATIENCE
@@ -88,6 +88,9 @@ def application(engine: Engine, thread: ThreadPoolExecutor, *, demand: str | Non
     app.router.add_get("/v1/watch", _watch)
     app.router.add_get(SERVED_AT + "{root}", _batch)
     app.router.add_post("/v1/{call}", _answer)
+    app.router.add_routes(
+        authzen.routes(lambda call: asyncio.get_running_loop().run_in_executor(thread, engine.call, call))
+    )
     app.router.add_get("/openapi.json", _describe)
     app.router.add_get("/healthz", _health)
     return app
@@ -222,8 +225,9 @@ def run(
     ready: Callable[[str], None] = lambda _: None,
     passphrase: Callable[[str], str] | None = None,
     promiser: EntitySecret | None = None,
+    beside: Callable[[str], AbstractAsyncContextManager[None]] = lambda _: nullcontext(),
 ) -> None:
-    """Serve until SIGINT or SIGTERM; call ``ready`` with the address once it answers."""
+    """Serve until SIGINT or SIGTERM; call ``ready`` with the address once it answers, and have ``beside`` open too."""
     os.umask(0o077)
 
     async def main() -> None:
@@ -231,7 +235,7 @@ def run(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stop.set)
-        async with serving(settings, port=port, passphrase=passphrase, promiser=promiser) as address:
+        async with serving(settings, port=port, passphrase=passphrase, promiser=promiser) as address, beside(address):
             ready(address)
             await stop.wait()
 

@@ -27,7 +27,7 @@ ALIVE: Final = 15.0  # seconds of silence after which a comment shows both ends 
 PATIENCE: Final = 60.0  # seconds within which a watcher has to take a page
 SUMMARY: Final = (
     "Watch delegations, revocations, names, aliases and new blocks as Server-Sent Events. Each event's data is a"
-    " Happening, its type the happening's kind, its id a place on the chain."
+    " Happening, its type the happening's kind, its id is where a stream goes on after it."
 )
 
 
@@ -124,6 +124,5 @@ class Watching:
 
 
 def event(one: wire.Happening) -> bytes:
-    """Return a happening as a Server-Sent Event; without an id when no stream can go on after it."""
-    place = f"id: {one.id}\n" if one.id else ""
-    return f"event: {one.kind}\n{place}data: ".encode() + wire.encode(one) + b"\n\n"
+    """Return a happening as a Server-Sent Event."""
+    return f"event: {one.kind}\nid: {one.id}\ndata: ".encode() + wire.encode(one) + b"\n\n"

@@ -201,6 +201,47 @@ class HeightReply(Message, frozen=True, kw_only=True):
     height: int
 
 
+class RouterView(Message, frozen=True, kw_only=True):
+    """A router of a namespace: the acceptance that counts, the offer and the endpoint as ids, and until when all hold.
+
+    ``designated`` is the one that carries the namespace; of another one, ``lacks`` says why it does not.
+    """
+
+    namespace: str
+    router: str
+    urls: tuple[str, ...]
+    accepted_by: str | None
+    accept: str | None
+    offer: str | None
+    endpoint: str | None
+    until: int | None
+    designated: bool
+    lacks: str
+
+
+class RouterReply(Message, frozen=True, kw_only=True):
+    """The router that carries a namespace, where it is reached (the best URL first), and until when that holds.
+
+    ``accept``, ``offer`` and ``endpoint`` are the ids of the objects that say so.
+    """
+
+    namespace: str
+    router: str
+    urls: tuple[str, ...]
+    accepted_by: str
+    accept: str
+    offer: str
+    endpoint: str
+    until: int
+
+
+class RoutersReply(Message, frozen=True, kw_only=True):
+    """Routers of a namespace, or of all, the designated ones first; ``complete`` is false when there are more."""
+
+    routers: tuple[RouterView, ...]
+    complete: bool = True
+
+
 class ClaimReply(Message, frozen=True, kw_only=True):
     """The block from which on an alias stands, and the block that holds the commitment to it, where that is known."""
 
@@ -354,6 +395,21 @@ class WhatReply(Message, frozen=True, kw_only=True):
     complete: bool
 
 
+class LossView(Message, frozen=True, kw_only=True):
+    """A right that somebody would lose, and what is left in its place: narrower, shorter or under more conditions."""
+
+    id: str
+    name: str
+    right: HoldingView
+    instead: tuple[HoldingView, ...]
+
+
+class LossesReply(Message, frozen=True, kw_only=True):
+    """Everything that would be lost; what everybody loses stands there once."""
+
+    losses: tuple[LossView, ...]
+
+
 class FactsReply(Message, frozen=True, kw_only=True):
     """The newest block seen, and what was revoked: commitments as text, each with its height.
 
@@ -368,13 +424,13 @@ class FactsReply(Message, frozen=True, kw_only=True):
 
 
 class Happening(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """Something that the registry said: a ``delegation``, ``revocation``, ``name`` or ``alias``.
+    """Something that the registry said: a ``delegation``, ``revocation``, ``name``, ``alias`` or ``route``.
 
     The watch stream tells two things more: ``block`` (all up to this block was told) and ``reorg`` (the chain changed:
-    what came after this height is void, and is told anew). ``id`` is its place, ``<height>-<index>``, with which a
-    stream goes on after it; it is empty for an object of a batch that came after its time. ``time`` is its block's,
-    in UTC seconds. ``signer`` signed it; nobody signs a revocation, but what it takes back (``what``, ``object``) was
-    signed by ``signer``, and ``by_signer`` says whether the commitment was that one's own.
+    what came after this height is void, and is told anew). ``id`` is its place, ``<height>-<index>``; in the stream it
+    also says how far objects that came late were told, so that another stream goes on exactly after it. ``time`` is its
+    block's, in UTC seconds. ``signer`` signed it; nobody signs a revocation, but what it takes back (``what``,
+    ``object``) was signed by ``signer``, and ``by_signer`` says whether the commitment was that one's own.
     """
 
     id: str
@@ -390,6 +446,8 @@ class Happening(Message, frozen=True, kw_only=True, omit_defaults=True):
     expires: int | None = None
     label: str | None = None
     target: str | None = None
+    act: str | None = None
+    urls: tuple[str, ...] = ()
     what: str | None = None
     by_signer: bool | None = None
     commitment: str | None = None
@@ -479,6 +537,20 @@ class Names(Call[NamesReply], frozen=True, kw_only=True):
     path = "names"
 
 
+class FindRouter(Call[RouterReply], frozen=True, kw_only=True):
+    """Find the router that carries a namespace, which is named by its id or a name: offered, accepted and announced."""
+
+    path = "router"
+    namespace: str
+
+
+class Routers(Call[RoutersReply], frozen=True, kw_only=True):
+    """List the routers that were offered to or accepted for a namespace (an id or a name), or for any."""
+
+    path = "routers"
+    namespace: str | None = None
+
+
 class Prove(Call[ProofReply], frozen=True, kw_only=True):
     """Build a shortest proof that the subject may do what it asks, from the DoTs known here."""
 
@@ -534,6 +606,13 @@ class What(Call[WhatReply], frozen=True, kw_only=True):
     subject: str
 
 
+class Losses(Call[LossesReply], frozen=True, kw_only=True):
+    """Say who would lose what if DoTs or entities (by their ids) were revoked, before anything is signed."""
+
+    path = "losses"
+    objects: tuple[str, ...]
+
+
 class FactsSince(Call[FactsReply], frozen=True, kw_only=True):
     """Say what the registry's newest block is and what was revoked since a known one, for checks made elsewhere.
 
@@ -566,6 +645,8 @@ CALLS: tuple[type[Call[Any]], ...] = (
     FindObject,
     Resolve,
     Names,
+    FindRouter,
+    Routers,
     Prove,
     Staple,
     Verify,
@@ -573,6 +654,7 @@ CALLS: tuple[type[Call[Any]], ...] = (
     Graph,
     Who,
     What,
+    Losses,
     Log,
     FactsSince,
 )

@@ -6,42 +6,63 @@ import logging
 import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, TypeAlias
 
+from wave.bus.connection import Clock, FactsSource, Link, OnRefused
 from wave.bus.frame import (
-    Deliver,
+    Asking,
     Denied,
     Done,
-    Dropped,
+    Found,
     Frame,
+    Give,
     Hello,
+    Listed,
+    ListKept,
     Publish,
+    Query,
     Subscribe,
     Unsubscribe,
-    read_frame,
-    read_pair,
-    write_frame,
+    read_parcel,
 )
-from wave.bus.message import JSON, NONCE_BYTES, PUBLISH, SUBSCRIBE, Inbox, Message, requests
+from wave.bus.greeting import CHALLENGE, answering, expected, greeted_by
+from wave.bus.message import (
+    JSON,
+    LIST,
+    PUBLISH,
+    QUERY,
+    SUBSCRIBE,
+    Accepted,
+    Inbox,
+    Message,
+    Payload,
+    requests,
+    values_in,
+)
 from wave.bus.proofs import Proofs, ProofSource
 from wave.bus.reading import Reading
-from wave.bus.router import Clock, FactsSource, Link, OnRefused, end_task
-from wave.bus.values import contexts
+from wave.bus.receiving import Receiving
+from wave.bus.router import end_task
+from wave.bus.sending import Answer, Draft, Sending
 from wave.bus.websocket import connected
+from wave.dots.proof import Proof
+from wave.dots.request import Request
 from wave.entities.entity import EntitySecret
-from wave.errors import Refused, RouterUnavailable, WaveError
+from wave.errors import BeforeRestart, Refused, RouterUnavailable, UnknownProof, WaveError
+from wave.limits import LIMITS
 from wave.namespace.pattern import Pattern, resource
 
-Asking: TypeAlias = Subscribe | Unsubscribe | Publish
 Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[Link]]
 
 _ANSWER: Final = 30.0  # seconds: the router may have to ask a slow chain
+_SECOND: Final = 1.01
+_TRIES: Final = 4
 _log = logging.getLogger(__name__)
 
 _BACKOFF_FIRST: Final = 0.1
 _BACKOFF_MOST: Final = 5.0
-_CHALLENGE: Final = "application/wave-challenge"
 
 
 def _ignore(_message: Message | None, _error: WaveError) -> None:
@@ -64,32 +85,48 @@ class Peer:
         patience: float = 10.0,
         inbox: Inbox | None = None,
         connect: Connect = connected,
+        router: bytes | None = None,
+        sheaves: bool = True,
     ) -> None:
-        """Act as ``secret`` on the router at ``url``.
+        """Act as ``secret`` on the router at ``url``, which must be the entity ``router`` (id) if that is given.
 
         ``proofs`` builds proofs and ``facts`` gives the registry's newest facts, both as a rule from the local agent;
-        messages are valid for ``lifetime`` seconds; acts wait ``patience`` seconds for the connection.
+        messages are valid for ``lifetime`` seconds; acts wait ``patience`` seconds for the connection. Messages that
+        are published at once are signed together, unless ``sheaves`` is false.
         """
         self.secret = secret
+        self.router = router
         self._url = url
         self._proofs = Proofs(secret.entity, proofs)
         self._facts = facts
         self._clock = clock
-        self._draw = draw
-        self._lifetime = lifetime
         self._patience = patience
-        self._inbox = Inbox(since=int(clock())) if inbox is None else inbox
         self._connect = connect
-        self._sequence = 0
-        self._number = 0
-        self._link: Link | None = None
-        self._challenge = b""
+        self._sending = Sending(secret, clock=clock, draw=draw, lifetime=lifetime, sheaves=sheaves)
+        self._receiving = Receiving(
+            Inbox(since=int(clock())) if inbox is None else inbox, facts=facts, clock=clock, say=self._sending.say
+        )
+        self._found: dict[int, list[Found]] = {}
+        self._listed: dict[int, list[str]] = {}
+        self._answers_to = b""
+        self._greeted_by: bytes | None = None
         self._up = asyncio.Event()
         self._trouble: WaveError = RouterUnavailable(f"the router at {url} does not answer")
-        self._answers: dict[int, asyncio.Future[int]] = {}
-        self._readings: dict[int, Reading] = {}
         self._task: asyncio.Task[None] | None = None
-        self.dropped = 0
+
+    @property
+    def connected(self) -> bool:
+        """Whether the router greeted this connection, which is open."""
+        return self._up.is_set()
+
+    @property
+    def dropped(self) -> int:
+        """How many messages the router told of that it could not deliver."""
+        return self._receiving.dropped
+
+    @dropped.setter
+    def dropped(self, count: int) -> None:
+        self._receiving.dropped = count
 
     async def __aenter__(self) -> Self:
         """Begin to connect."""
@@ -105,108 +142,148 @@ class Peer:
 
     # Acts ----------------------------------------------------------------------------------------------------------
 
-    async def publish(self, namespace: bytes, where: str, payload: bytes, *, content_type: str = JSON) -> int:
-        """Publish and return to how many connections the router handed it; raises what it or the agent refused."""
-        await self._connected()
-        return await self._do(PUBLISH, namespace, resource(where), content_type, lambda: payload, Publish)
+    async def publish(
+        self,
+        namespace: bytes,
+        where: str,
+        payload: bytes,
+        *,
+        content_type: str = JSON,
+        persist: bool = False,
+        also: tuple[Payload, ...] = (),
+    ) -> int:
+        """Publish and return to how many connections the router handed it; raises what it or the agent refused.
 
-    async def subscribe(self, namespace: bytes, pattern: str, *, refused: OnRefused = _ignore) -> Reading:
+        With ``persist`` it has been written down by the router when this returns. ``also`` are further payloads.
+        """
+        payloads = (Payload(content_type, payload), *also)
+        number = self._sending.next_number()
+        act = _Act(PUBLISH, namespace, resource(where), lambda data: Publish(number, data), payloads, persist)
+        return (await self._do(act)).count
+
+    async def forward(self, message: bytes, proof: bytes) -> int:
+        """Publish a message that somebody else signed, as it is, with its proof; raises what the router refused."""
+        await self._connected()
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._sending.say(Give(proof))
+        self._sending.say(Publish(self._sending.next_number(), message), answer)
+        return (await self._answered(answer)).count
+
+    async def subscribe(
+        self, namespace: bytes, pattern: str, *, refused: OnRefused = _ignore, since: int | None = None
+    ) -> Reading:
         """Subscribe; ``refused`` hears of messages that came and did not pass. Raises what the router or agent refused.
 
-        The subscription outlives a lost connection: it is opened again with the next.
+        With ``since`` the reading begins with what the router has after that serial. The subscription outlives a lost
+        connection: it is opened again with the next, from where it was.
         """
-        reading = Reading(self._next_number(), namespace, Pattern(pattern), refused=refused, give_up=self.unsubscribe)
-        await self._connected()
-        self._readings[reading.number] = reading
+        number = self._sending.next_number()
+        reading = Reading(number, namespace, Pattern(pattern), refused=refused, give_up=self.unsubscribe)
+        reading.serial = since or 0
+        self._receiving.readings[number] = reading
         try:
-            await self._open(reading)
+            await self._open(reading, since)
         except BaseException:
-            self._readings.pop(reading.number, None)
+            self._receiving.readings.pop(number, None)
             raise
         reading.opened = True
         return reading
 
     async def unsubscribe(self, reading: Reading) -> None:
         """End a subscription here, and at the router if that can be told."""
-        if self._readings.pop(reading.number, None) is not None and self._up.is_set():
+        if self._receiving.readings.pop(reading.number, None) is not None and self._up.is_set():
             with contextlib.suppress(WaveError):
-                await self._ask(Unsubscribe(self._next_number(), reading.number))
+                answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+                self._sending.say(Unsubscribe(self._sending.next_number(), reading.number), answer)
+                await self._answered(answer)
 
-    async def _open(self, reading: Reading) -> int:
-        return await self._do(
-            SUBSCRIBE,
-            reading.namespace,
-            reading.pattern,
-            _CHALLENGE,
-            lambda: self._challenge,
-            lambda _, m, p: Subscribe(reading.number, m, p),
-        )
+    async def query(self, namespace: bytes, pattern: str, *, last: int = 1) -> tuple[Accepted, ...]:
+        """Return the newest ``last`` kept messages of each resource that matches, checked like any other.
 
-    async def _do(  # noqa: PLR0917 - its two callers stand above
-        self,
-        permission: str,
-        namespace: bytes,
-        where: Pattern,
-        content_type: str,
-        payload: Callable[[], bytes],
-        frame: Callable[[int, bytes, bytes], Asking],
-    ) -> int:
-        """Prove, sign, send and wait for the answer; when it is a no, once more if another proof can be had by now."""
-        asked = requests(self.secret.id, permission, namespace, where, contexts(content_type, payload()))
-        proof = await self._proofs.get(asked, int(self._clock()))
-        for last in (False, True):
-            now = int(self._clock())
-            self._sequence += 1
-            message = Message.create(
-                self.secret,
-                permission=permission,
-                namespace=namespace,
-                resource=where,
-                payload=payload(),
-                content_type=content_type,
-                created=now,
-                expires=now + self._lifetime,
-                sequence=self._sequence,
-                nonce=self._draw(NONCE_BYTES),
-                proof=proof.id,
-            )
+        One that does not pass is left out. :class:`TooLarge` when more match than one answer holds.
+        """
+        where, number = Pattern(pattern), self._sending.next_number()
+        answer = await self._do(_Act(QUERY, namespace, where, lambda data: Query(number, data, last)))
+        return await self._receiving.kept(namespace, where, answer.found)
+
+    async def list(self, namespace: bytes, pattern: str) -> tuple[str, ...]:
+        """Return the resources that match and hold a kept message, in order."""
+        where, number = Pattern(pattern), self._sending.next_number()
+        return (await self._do(_Act(LIST, namespace, where, lambda data: ListKept(number, data)))).listed
+
+    async def _open(self, reading: Reading, since: int | None) -> None:
+        act = _Act(SUBSCRIBE, reading.namespace, reading.pattern, lambda data: Subscribe(reading.number, data, since))
+        answer = await self._do(act)
+        if since is None:
+            reading.serial = max(reading.serial, answer.serial)
+        else:  # a router that never gave so high a number is another one
+            reading.serial = min(reading.serial, max(since, answer.serial))
+
+    async def _do(self, act: "_Act") -> Answer:
+        """Prove, sign, send and wait for the answer; a no that another try can turn into a yes is tried again."""
+        await self._connected()
+        now = int(self._clock())
+        proof = self._proofs.standing(act.namespace, act.permission, act.where, now)
+        if proof is None:
+            proof = await self._proofs.get(self._asked(act), now)
+        for tries_left in range(_TRIES - 1, -1, -1):
             try:
-                return await self._ask(frame(self._next_number(), message.to_bytes(), proof.to_bytes()))
+                return await self._ask(act, proof)
+            except UnknownProof:
+                self._sending.forget(proof.id)
+                if not tries_left:
+                    raise
+            except BeforeRestart:
+                if not tries_left:
+                    raise
+                await asyncio.sleep(_SECOND)
             except Refused:
-                renewed = await self._proofs.renew(asked, now)
-                if last or renewed is None or renewed.id == proof.id:
+                renewed = await self._proofs.renew(self._asked(act), int(self._clock()), proof)
+                if not tries_left or renewed is None or renewed.id == proof.id:
                     raise
                 proof = renewed
         raise AssertionError  # the loop returns or raises
 
-    def _next_number(self) -> int:
-        self._number += 1
-        return self._number
+    def _asked(self, act: "_Act") -> tuple[Request, ...]:
+        values = values_in(act.payloads) if act.payloads else ({},)
+        return requests(self.secret.id, act.permission, act.namespace, act.where, values)
 
     # The connection ------------------------------------------------------------------------------------------------
 
     async def _connected(self) -> None:
+        if self._up.is_set():
+            return
         try:
             async with asyncio.timeout(self._patience):  # wait_for of Python 3.11 may swallow a cancellation
                 await self._up.wait()
         except TimeoutError:
             raise self._trouble from None
 
-    async def _ask(self, frame: Asking) -> int:
-        """Send a frame and return the count in its answer; :class:`RouterUnavailable` when none comes."""
-        link = self._link
-        if link is None:
+    async def _ask(self, act: "_Act", proof: Proof) -> Answer:
+        """Send an act and return its answer; :class:`RouterUnavailable` when none comes."""
+        if not self._up.is_set():
             raise self._trouble
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._answers[frame.number] = answer
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._sending.add(
+            Draft(
+                act.permission,
+                act.namespace,
+                act.where,
+                lambda: act.payloads or (Payload(CHALLENGE, self._answers_to),),
+                act.persist,
+                proof,
+                act.frame,
+                answer,
+            )
+        )
+        return await self._answered(answer)
+
+    async def _answered(self, answer: "asyncio.Future[Answer]") -> Answer:
         try:
-            await link.send(write_frame(frame))
             async with asyncio.timeout(_ANSWER):
                 return await answer
         except TimeoutError:
             raise RouterUnavailable(f"the router at {self._url} gave no answer in {_ANSWER:g} s") from None
-        finally:
-            self._answers.pop(frame.number, None)
 
     async def _stay_connected(self) -> None:
         backoff = _BACKOFF_FIRST
@@ -228,79 +305,90 @@ class Peer:
 
     async def _attend(self, link: Link) -> None:
         """Serve one connection until it closes."""
-        reopening: asyncio.Task[None] | None = None
+        tasks: list[asyncio.Task[None]] = []
         try:
             while (data := await link.receive()) is not None:
-                frame = read_frame(data)
-                if isinstance(frame, Hello) and reopening is None:
-                    self._challenge, self._link = frame.challenge, link
-                    reopening = asyncio.create_task(self._reopen())
+                frames = read_parcel(data)
+                if not tasks:
+                    await self._be_greeted(frames[0])
+                    frames = frames[1:]
                     self._up.set()
-                elif reopening is None:
-                    raise frame.error if isinstance(frame, Denied) else RouterUnavailable("the router did not greet")
-                else:
-                    await self._take(frame)
+                    tasks = [asyncio.create_task(self._send(link)), asyncio.create_task(self._reopen())]
+                await self._receiving.take(frames)
+                for frame in frames:
+                    self._take(frame)
+                await asyncio.sleep(0)  # for whoever reads, though the next parcel is here already
         finally:
-            self._link = None
             self._up.clear()
-            for answer in self._answers.values():
-                if not answer.done():
-                    gone = RouterUnavailable(f"the connection to the router at {self._url} was lost")
-                    answer.set_exception(gone)
-            if reopening is not None:
-                await end_task(reopening)
+            self._receiving.forget()
+            self._found.clear()
+            self._listed.clear()
+            self._sending.lost(RouterUnavailable(f"the connection to the router at {self._url} was lost"))
+            for task in tasks:
+                await end_task(task)
+
+    async def _be_greeted(self, frame: Frame) -> None:
+        """Take the router's first word: who it is, and what acts on this connection have to answer."""
+        if not isinstance(frame, Hello):
+            raise frame.error if isinstance(frame, Denied) else RouterUnavailable("the router did not greet")
+        now = int(self._clock())
+        entity = greeted_by(frame, now)
+        if self.router is not None:
+            expected(entity, self.router, await self._facts(), now)
+        identity = None if entity is None else entity.id
+        if identity != self._greeted_by:  # its numbers say nothing about another router's
+            for reading in self._receiving.readings.values():
+                reading.serial = 0
+        self._greeted_by = identity
+        self._answers_to = answering(frame.challenge, identity)
+
+    async def _send(self, link: Link) -> None:
+        with contextlib.suppress(RouterUnavailable):  # whoever receives notices, too
+            await self._sending.send_always(link)
 
     async def _reopen(self) -> None:
-        for reading in [reading for reading in self._readings.values() if reading.opened]:
-            try:
-                await self._open(reading)
-            except RouterUnavailable:
-                return  # the next connection will try again
-            except WaveError as error:
-                self._end(reading.number, error)
+        readings = [reading for reading in self._receiving.readings.values() if reading.opened]
+        await asyncio.gather(*[self._open_again(reading) for reading in readings])
+
+    async def _open_again(self, reading: Reading) -> None:
+        try:
+            await self._open(reading, reading.serial)
+        except RouterUnavailable:
+            return  # the next connection will try again
+        except WaveError as error:
+            self._end(reading.number, error)
 
     def _end(self, number: int, error: WaveError) -> None:
-        reading = self._readings.pop(number, None)
+        reading = self._receiving.readings.pop(number, None)
         if reading is not None:
             reading.end(error)
 
-    async def _take(self, frame: Frame) -> None:
+    def _take(self, frame: Frame) -> None:
         match frame:
-            case Done(number, count):
-                self._settle(number, count)
-            case Denied(number, error):
-                if not self._settle(number, error):
-                    self._end(number, error)
-            case Deliver():
-                await self._receive(frame)
-            case Dropped(count):
-                self.dropped += count
+            case Done(number, count, serial):
+                found, listed = tuple(self._found.pop(number, ())), tuple(self._listed.pop(number, ()))
+                self._sending.settle(number, Answer(count, serial, found, listed))
+            case Denied(number):
+                self._found.pop(number, None)
+                if not self._sending.settle(number, frame.error):
+                    self._end(number, frame.error)
+            case Found(number) if self._sending.awaits(number):
+                found_so_far = self._found.setdefault(number, [])
+                if len(found_so_far) < LIMITS.query_messages:
+                    found_so_far.append(frame)
+            case Listed(number, resources) if self._sending.awaits(number):
+                listed_so_far = self._listed.setdefault(number, [])
+                if len(listed_so_far) < LIMITS.listed_resources:
+                    listed_so_far.extend(resources)
 
-    def _settle(self, number: int, outcome: int | WaveError) -> bool:
-        """Give an answer to whoever waits for it; False when nobody does."""
-        answer = self._answers.get(number)
-        if answer is None or answer.done():
-            return False
-        if isinstance(outcome, WaveError):
-            answer.set_exception(outcome)
-        else:
-            answer.set_result(outcome)
-        return True
 
-    async def _receive(self, frame: Deliver) -> None:
-        """Check a delivered message as if nobody had, and give it to the readings that want it."""
-        message: Message | None = None
-        readings = tuple(self._readings.values())
-        try:
-            message, proof = read_pair(frame.message, frame.proof)
-            readings = tuple([reading for reading in readings if reading.wants(message)])
-            if not readings:
-                return
-            facts = await self._facts()
-            received = self._inbox.accept(message, proof, facts, permission=PUBLISH, now=int(self._clock()))
-        except WaveError as error:
-            for reading in readings:
-                reading.refused(message, error)
-            return
-        for reading in readings:
-            reading.put(received)
+@dataclass(frozen=True, slots=True)
+class _Act:
+    """What is to be done: without payloads, an act that answers the connection's challenge."""
+
+    permission: str
+    namespace: bytes
+    where: Pattern
+    frame: Callable[[bytes], Asking]
+    payloads: tuple[Payload, ...] = ()
+    persist: bool = False

@@ -3,9 +3,9 @@
 from types import TracebackType
 from typing import Protocol, Self
 
+from wave.bus.connection import OnRefused
 from wave.bus.message import JSON, Accepted
 from wave.bus.reading import Reading
-from wave.bus.router import OnRefused
 from wave.entities.entity import EntitySecret
 
 
@@ -13,7 +13,16 @@ class Bus(Protocol):
     """An entity on the bus: ``async with`` keeps it connected, and its subscriptions open, while the body runs."""
 
     secret: EntitySecret
-    dropped: int
+
+    @property
+    def dropped(self) -> int:
+        """How many deliveries were dropped for want of room, as far as the carrier tells."""
+        ...
+
+    @property
+    def connected(self) -> bool:
+        """Whether the carrier can be reached now; what is subscribed is open as long as that holds."""
+        ...
 
     async def __aenter__(self) -> Self: ...
 
@@ -28,6 +37,10 @@ class Bus(Protocol):
 
         With ``persist`` it stays as the resource's last value, for whoever queries or subscribes later.
         """
+        ...
+
+    async def forward(self, message: bytes, proof: bytes) -> int:
+        """Publish a message that somebody else signed, as it is, with the proof beside it; returns as above."""
         ...
 
     async def subscribe(

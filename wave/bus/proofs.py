@@ -1,17 +1,19 @@
 """Where a peer's proofs come from: built through the agent, kept until their end or a refusal."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 from wave.agent.client import AgentClient
 from wave.agent.wire import Ask, Prove
+from wave.bus.message import bounds_values
 from wave.dots.cache import LeastRecent
 from wave.dots.proof import Proof
 from wave.dots.request import Request
 from wave.entities.entity import Entity
 from wave.errors import WaveError
 from wave.limits import LIMITS
-from wave.namespace.condition import VALUE
+from wave.namespace.pattern import Pattern
 
 ProofSource: TypeAlias = Callable[[Request], Awaitable[tuple[Proof, int]]]
 """Gives a proof for a request, and until when (UTC seconds) it is good; raises :class:`NoProof` and its like."""
@@ -38,25 +40,34 @@ class Proofs:
         self._subject = subject
         self._source = source
         self._known: LeastRecent[object, tuple[Proof, int]] = LeastRecent(LIMITS.proofs_kept)
+        self._asking = asyncio.Lock()
+
+    def standing(self, namespace: bytes, permission: str, where: Pattern, now: int) -> Proof | None:
+        """Return the proof that is known to be good for this whatever the payload says, if there is one."""
+        known = self._known.get((namespace, permission, where))
+        return known[0] if known is not None and now < known[1] else None
 
     async def get(self, asked: tuple[Request, ...], now: int) -> Proof:
         """Return a proof of all of ``asked``, which differ in their values alone."""
-        for key in (_key(asked), _key(asked, values=False)):
-            known = self._known.get(key)
-            if known is not None and now < known[1]:
-                return known[0]
-        found = [await self._source(request) for request in asked]
-        proof = Proof.build(
-            [path for one, _ in found for path in one.paths],
-            [self._subject, *[entity for one, _ in found for entity in one.entities.values()]],
-        )
-        self._known[_key(asked, values=_bounds_values(proof))] = proof, min(until for _, until in found)
-        return proof
+        async with self._asking:  # of many that want the same at once, one asks
+            for key in (_key(asked), _key(asked, values=False)):
+                known = self._known.get(key)
+                if known is not None and now < known[1]:
+                    return known[0]
+            found = [await self._source(request) for request in asked]
+            proof = Proof.build(
+                [path for one, _ in found for path in one.paths],
+                [self._subject, *[entity for one, _ in found for entity in one.entities.values()]],
+            )
+            self._known[_key(asked, values=bounds_values(proof))] = proof, min(until for _, until in found)
+            return proof
 
-    async def renew(self, asked: tuple[Request, ...], now: int) -> Proof | None:
+    async def renew(self, asked: tuple[Request, ...], now: int, refused: Proof) -> Proof | None:
         """Forget the proof that was refused and return what can be had in its place now, if anything."""
         for key in (_key(asked), _key(asked, values=False)):
-            self._known.pop(key, None)
+            known = self._known.get(key)
+            if known is not None and known[0] is refused:
+                del self._known[key]
         try:
             return await self.get(asked, now)
         except WaveError:
@@ -65,11 +76,6 @@ class Proofs:
 
 def _key(asked: tuple[Request, ...], *, values: bool = True) -> object:
     first = asked[0]
-    named = tuple(tuple(sorted(request.context.items())) for request in asked) if values else None
-    return first.namespace, first.statements, named
-
-
-def _bounds_values(proof: Proof) -> bool:
-    """Tell whether another value could need another proof: a condition somewhere in this one is about values."""
-    grants = [right for dot in proof.dots for right in dot.grants]
-    return any(condition.kind == VALUE for right in grants for condition in right.conditions)
+    statement = first.statements[0]
+    named = (tuple(tuple(sorted(request.context.items())) for request in asked),) if values else ()
+    return first.namespace, statement.permission, statement.pattern, *named

@@ -5,8 +5,9 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeAlias
 
+from wave.bus.connection import OnRefused
 from wave.bus.message import Accepted, Message
-from wave.bus.router import OnRefused
+from wave.bus.order import Succession
 from wave.errors import WaveError
 from wave.limits import LIMITS
 from wave.namespace.pattern import Pattern, covers
@@ -16,7 +17,10 @@ GiveUp: TypeAlias = Callable[["Reading"], Awaitable[None]]
 
 
 class Reading:
-    """An open subscription: ``async for received in reading``. Ends with the error that ended the right to it."""
+    """An open subscription: ``async for received in reading``. Ends with the error that ended the right to it.
+
+    ``serial`` is the carrier's number of the last message that was given to it, from which it can be resumed.
+    """
 
     def __init__(self, number: int, namespace: bytes, pattern: Pattern, *, refused: OnRefused, give_up: GiveUp) -> None:
         """Be the reading of that ``number`` of a peer, which ``give_up`` tells that nobody reads any more."""
@@ -26,6 +30,8 @@ class Reading:
         self.refused = refused
         self.opened = False
         self.dropped = 0
+        self.serial = 0
+        self._order = Succession()
         self._give_up = give_up
         self._waiting: deque[Received] = deque()
         self._stirred = asyncio.Event()
@@ -35,6 +41,22 @@ class Reading:
     def wants(self, message: Message) -> bool:
         """Tell whether a message belongs here, whatever the router says."""
         return message.namespace == self.namespace and covers(self.pattern, message.resource)
+
+    def give(self, received: Received, *, again: bool) -> None:
+        """Add a message that belongs here. One that comes ``again`` is left out if it was here before.
+
+        One that was kept is refused when an older one takes the place of a newer.
+        """
+        if again and 0 < received.serial <= self.serial:
+            return
+        if received.message.persist:
+            try:
+                self._order.take(received.message.fields)
+            except WaveError as error:
+                self.refused(received.message, error)
+                return
+        self.serial = max(self.serial, received.serial)
+        self.put(received)
 
     def put(self, received: Received) -> None:
         """Add a message; the oldest is dropped, and counted, when too many wait."""

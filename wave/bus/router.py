@@ -6,34 +6,37 @@ nothing; receivers check everything again. It knows no sockets: a carrier (:mod:
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
 
+from wave.bus.connection import Clock, Connection, FactsSource, Link, OnRefused, Outbox, Shelf, Subscription
+from wave.bus.delivering import Delivering, end_task
 from wave.bus.frame import (
     CHALLENGE_BYTES,
-    Deliver,
-    Denied,
     Done,
-    Dropped,
+    Found,
     Frame,
+    Give,
     Hello,
+    Listed,
+    ListKept,
     Publish,
+    Query,
     Subscribe,
     Unsubscribe,
-    read_frame,
-    read_pair,
-    write_frame,
+    Want,
+    denied,
+    parcel,
+    read_parcel,
 )
-from wave.bus.message import PUBLISH, SUBSCRIBE, Accepted, Inbox, Message, authorized
-from wave.dots.explain import decision_id
+from wave.bus.greeting import answering, greeting
+from wave.bus.message import LIST, PUBLISH, QUERY, SUBSCRIBE, Accepted, Message
+from wave.bus.recent import Carried
+from wave.bus.store import Kept, Store
 from wave.dots.facts import Facts
-from wave.dots.proof import Proof
+from wave.entities.entity import EntitySecret
 from wave.errors import (
     BadRequest,
-    Refused,
     RouterUnavailable,
     TooLarge,
     Unavailable,
@@ -42,105 +45,20 @@ from wave.errors import (
     WrongPurpose,
 )
 from wave.limits import LIMITS
-from wave.namespace.pattern import Pattern, covers
 
-FactsSource: TypeAlias = Callable[[], Awaitable[Facts]]
-"""Where the registry's newest facts come from; raises :class:`Unavailable` when they cannot be had."""
-
-OnRefused: TypeAlias = Callable[[Message | None, WaveError], None]
-
-Clock: TypeAlias = Callable[[], float]
-"""UTC seconds."""
-
-
-class Link(Protocol):
-    """One connection of a carrier: whole frames of bytes, in order."""
-
-    async def send(self, frame: bytes) -> None:
-        """Send one frame; :class:`RouterUnavailable` when the other side is gone."""
-        ...
-
-    async def receive(self) -> bytes | None:
-        """Return the next frame, or None when there will be none."""
-        ...
+__all__ = ["Clock", "Connection", "FactsSource", "Link", "OnRefused", "Outbox", "Router", "Subscription", "end_task"]
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
-    """A right to read, held open. Messages are matched with the very pattern that the right was checked on."""
+class _Publication:
+    """A message that was accepted and waits to be carried, and by which number its connection waits for the answer."""
 
+    connection: Connection
+    number: int
     accepted: Accepted
 
-    @property
-    def pattern(self) -> Pattern:
-        return self.accepted.message.resource
 
-    def wants(self, namespace: bytes, resource: Pattern) -> bool:
-        """Tell whether a message at ``resource`` belongs here."""
-        return self.accepted.message.namespace == namespace and covers(self.pattern, resource)
-
-
-class Outbox:
-    """What waits to be sent over one connection: answers always, deliveries while there is room."""
-
-    def __init__(self) -> None:
-        """Begin empty."""
-        self.dropped = 0
-        self._frames: deque[bytes] = deque()
-        self._bytes = 0
-        self._filled = asyncio.Event()
-        self._drained = asyncio.Event()
-        self._drained.set()
-
-    def answer(self, frame: Frame) -> None:
-        """Send an answer; whoever asks waits for :meth:`room` first."""
-        self._put(write_frame(frame))
-
-    def deliver(self, frame: bytes) -> bool:
-        """Send a delivery, or count it as dropped when too much waits already."""
-        if len(self._frames) >= LIMITS.queue_frames or self._bytes + len(frame) > LIMITS.queue_bytes:
-            self.dropped += 1
-            return False
-        self._put(frame)
-        return True
-
-    async def room(self) -> None:
-        """Wait until an answer may be added: whoever does not read the answers cannot go on asking."""
-        await self._drained.wait()
-
-    async def take(self) -> bytes:
-        """Return the next frame to send, waiting for one."""
-        while not self._frames:
-            if self.dropped:
-                count, self.dropped = self.dropped, 0
-                return write_frame(Dropped(count))
-            self._filled.clear()
-            await self._filled.wait()
-        frame = self._frames.popleft()
-        self._bytes -= len(frame)
-        if len(self._frames) < LIMITS.queue_frames:
-            self._drained.set()
-        return frame
-
-    def _put(self, frame: bytes) -> None:
-        self._frames.append(frame)
-        self._bytes += len(frame)
-        if len(self._frames) >= LIMITS.queue_frames:
-            self._drained.clear()
-        self._filled.set()
-
-
-class Connection:
-    """One peer's connection: its challenge, its subscriptions (no other connection can name them) and its outbox."""
-
-    def __init__(self, challenge: bytes) -> None:
-        """Begin without subscriptions."""
-        self.challenge = challenge
-        self.outbox = Outbox()
-        self.subscriptions: dict[int, Subscription] = {}
-
-
-class Router:
+class Router(Delivering):
     """Takes links and carries messages between them. There is no way to make it check less."""
 
     def __init__(
@@ -151,180 +69,217 @@ class Router:
         draw: Callable[[int], bytes],
         review_every: float = 1.0,
         refused: OnRefused = lambda _message, _error: None,
+        store: Store | None = None,
+        secret: EntitySecret | None = None,
     ) -> None:
         """Check against ``facts``; look at open subscriptions again every ``review_every`` seconds.
 
-        ``refused`` hears of every message that did not pass, None for one that could not be read.
+        ``refused`` hears of every message that did not pass, None for one that could not be read. What is persisted is
+        kept in ``store``, or in memory; whoever opened the store closes it. With ``secret`` it shows who it is.
         """
-        self._facts = facts
+        super().__init__(facts, clock=clock, review_every=review_every, store=Store(None) if store is None else store)
         self._refused = refused
-        self._clock = clock
         self._draw = draw
-        self._review_every = review_every
-        self._inbox = Inbox(since=int(clock()))
-        self._connections: set[Connection] = set()
+        self._secret = secret
+        self._identity = None if secret is None else secret.id
+        self._proofs = Shelf()
 
-    @property
-    def open_subscriptions(self) -> int:
-        """How many subscriptions are open."""
-        return sum(len(connection.subscriptions) for connection in self._connections)
-
-    def _now(self) -> int:
-        return int(self._clock())
+    # Connections ----------------------------------------------------------------------------------------------------
 
     async def attend(self, link: Link) -> None:
         """Serve one link until it closes."""
-        if len(self._connections) >= LIMITS.connections:
-            await link.send(write_frame(Denied(0, Unavailable("the router has no room for another connection"))))
+        if len(self._connections) >= LIMITS.connections and not self._turn_out():
+            await link.send(parcel(denied(0, Unavailable("the router has no room for another connection"))))
             return
         connection = Connection(self._draw(CHALLENGE_BYTES))
-        connection.outbox.answer(Hello(connection.challenge))
-        self._connections.add(connection)
-        sender = asyncio.create_task(_send_all(link, connection.outbox))
+        connection.outbox.answer(self._hello(connection.challenge))
+        self._connections[connection] = None
+        sending = asyncio.create_task(_send_all(link, connection.outbox))
+        receiving = asyncio.create_task(self._receive_all(link, connection))
         try:
-            await self._receive_all(link, connection)
-        except RouterUnavailable:
-            pass
+            await asyncio.wait([sending, receiving], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._connections.discard(connection)
-            await end_task(sender)
+            self._forget(connection)
+            for task in (sending, receiving, connection.catching_up):
+                if task is not None:
+                    await end_task(task)
+
+    def _turn_out(self) -> bool:
+        """End the oldest connection over which nothing was ever granted; False when there is none."""
+        for connection in self._connections:
+            if not connection.useful:
+                self._forget(connection)
+                connection.outbox.close()
+                return True
+        return False
+
+    def _hello(self, challenge: bytes) -> Hello:
+        if self._secret is None:
+            return Hello(challenge)
+        word = greeting(self._secret, challenge, now=self._now(), draw=self._draw)
+        return Hello(challenge, self._secret.entity.to_bytes(), word.to_bytes())
 
     async def _receive_all(self, link: Link, connection: Connection) -> None:
-        while (data := await link.receive()) is not None:
-            await connection.outbox.room()
-            try:
-                frame = read_frame(data)
-            except WaveError as error:
-                await link.send(write_frame(Denied(0, error)))
-                return
-            await self._handle(connection, frame)
+        with contextlib.suppress(RouterUnavailable):
+            while (data := await link.receive()) is not None:
+                await connection.outbox.room()
+                try:
+                    frames = read_parcel(data)
+                except WaveError as error:
+                    connection.outbox.answer(denied(0, error))
+                    connection.outbox.close()
+                    await asyncio.Event().wait()  # for the end, which is when that is sent
+                else:
+                    await self._handle(connection, frames)
 
-    async def _handle(self, connection: Connection, frame: Frame) -> None:
-        match frame:
-            case Subscribe(number):
-                act = self.subscribe(connection, frame)
-            case Unsubscribe(number):
-                act = self.unsubscribe(connection, frame)
-            case Publish(number):
-                act = self.publish(frame)
-            case _:
-                connection.outbox.answer(Denied(0, BadRequest("a peer does not say that to a router")))
-                return
+    async def _handle(self, connection: Connection, frames: Sequence[Frame]) -> None:
+        """Do what a parcel asks, in its order, all by the same facts; publications that stand together go together."""
+        facts: Facts | WaveError
         try:
-            connection.outbox.answer(Done(number, await act))
+            facts = await self._facts()
         except WaveError as error:
-            connection.outbox.answer(Denied(number, error))
+            facts = error
+        together: list[_Publication] = []
+        for frame in frames:
+            try:
+                if isinstance(frame, Publish):
+                    accepted = self._accept(connection, frame.message, facts, PUBLISH)
+                    together.append(_Publication(connection, frame.number, accepted))
+                    continue
+                self._carry(together, facts)
+                together = []
+                await self._do(connection, frame, facts)
+            except WaveError as error:
+                connection.outbox.answer(denied(getattr(frame, "number", 0), error))
+        self._carry(together, facts)
 
-    # Acts ----------------------------------------------------------------------------------------------------------
+    async def _do(self, connection: Connection, frame: Frame, facts: Facts | WaveError) -> None:
+        match frame:
+            case Give(proof):
+                connection.give(proof)
+            case Want(identity):
+                known = self._proofs.get(identity)
+                connection.tell(identity, self._store.proof(identity) if known is None else known.data, again=True)
+            case Subscribe():
+                self._subscribe(connection, frame, facts)
+            case Unsubscribe(number, subscription):
+                if not self._close(connection, subscription):
+                    raise UnknownSubscription(f"this connection has no subscription {subscription}")
+                connection.outbox.answer(Done(number, 0))
+            case Query():
+                await self._query(connection, frame, facts)
+            case ListKept():
+                await self._list(connection, frame, facts)
+            case _:
+                raise BadRequest("a peer does not say that to a router")
 
-    async def subscribe(self, connection: Connection, frame: Subscribe) -> int:
-        """Open a subscription; its signed message must answer this connection's challenge."""
-        message, proof = self._read(frame)
+    # Acts -----------------------------------------------------------------------------------------------------------
+
+    def _accept(self, connection: Connection, data: bytes, facts: Facts | WaveError, permission: str) -> Accepted:
+        """Check a message that came over a connection. All but a publication must answer the connection's challenge."""
+        message: Message | None = None
+        try:
+            message = Message.from_bytes(data)
+            challenged = permission != PUBLISH
+            if challenged and message.payload != answering(connection.challenge, self._identity):
+                raise WrongPurpose("the message was signed for another connection, or for another router")
+            proof = connection.proof_of(message, self._proofs)
+            if isinstance(facts, WaveError):
+                raise facts
+            accepted = self._inbox.accept(
+                message, proof, facts, permission=permission, now=self._now(), challenged=challenged
+            )
+        except WaveError as error:
+            self._refused(message, error)
+            raise
+        connection.useful = True
+        if message.proof is not None:
+            self._proofs.put(proof, message.proof)
+        return accepted
+
+    def _subscribe(self, connection: Connection, frame: Subscribe, facts: Facts | WaveError) -> None:
+        """Open a subscription; what it is to catch up with, all of the connection waits for, so that order holds."""
         if len(connection.subscriptions) >= LIMITS.subscriptions_per_connection:
             raise TooLarge(f"at most {LIMITS.subscriptions_per_connection} subscriptions may be open on a connection")
         if frame.number in connection.subscriptions:
             raise BadRequest("a subscription of that number is open already")
-        if message.payload != connection.challenge:
-            raise WrongPurpose("the subscription was signed for another connection")
-        accepted = self._accept(message, proof, await self._facts(), SUBSCRIBE)
-        connection.subscriptions[frame.number] = Subscription(accepted)
-        return 0
+        accepted = self._accept(connection, frame.message, facts, SUBSCRIBE)
+        since = self._serial if frame.since is None else max(0, min(frame.since, self._serial))
+        subscription = Subscription(accepted, cursor=since, counted=since or self._serial)
+        self._open(connection, frame.number, subscription)
+        connection.changed = True
+        connection.outbox.answer(Done(frame.number, 0, self._serial))
+        if frame.since is None and connection.catching_up is None:
+            subscription.cursor = None
+        else:
+            self._fall_behind(connection, self._serial)
 
-    async def unsubscribe(self, connection: Connection, frame: Unsubscribe) -> int:
-        """End a subscription of this connection, which can name no other's."""
-        if connection.subscriptions.pop(frame.subscription, None) is None:
-            raise UnknownSubscription(f"this connection has no subscription {frame.subscription}")
-        return 0
+    async def _query(self, connection: Connection, frame: Query, facts: Facts | WaveError) -> None:
+        asked = self._accept(connection, frame.message, facts, QUERY).message
+        last = max(1, min(frame.last, LIMITS.kept_per_resource))
+        count = 0
+        for one in self._store.newest(asked.namespace, asked.resource, last, self._now()):
+            if count == LIMITS.query_messages:
+                raise TooLarge(f"more than {LIMITS.query_messages} messages match", hint="ask for a narrower pattern")
+            await connection.outbox.room()
+            connection.tell(one.proof, self._store.proof(one.proof) if one.proof else None)
+            connection.outbox.answer(Found(frame.number, one.serial, one.message))
+            count += 1
+        connection.outbox.answer(Done(frame.number, count))
 
-    async def publish(self, frame: Publish) -> int:
-        """Check a message and hand it on; return how many connections it went to."""
-        message, proof = self._read(frame)
-        facts = await self._facts()
-        self._accept(message, proof, facts, PUBLISH)
-        return self.hand_on(message.namespace, message.resource, Deliver(frame.message, frame.proof), facts)
+    async def _list(self, connection: Connection, frame: ListKept, facts: Facts | WaveError) -> None:
+        asked = self._accept(connection, frame.message, facts, LIST).message
+        found = self._store.listed(asked.namespace, asked.resource, self._now())
+        if len(found) > LIMITS.listed_resources:
+            raise TooLarge(f"{len(found)} resources; at most {LIMITS.listed_resources} are listed at once")
+        for start in range(0, len(found), LIMITS.listed_per_frame):
+            await connection.outbox.room()
+            connection.outbox.answer(Listed(frame.number, tuple(found[start : start + LIMITS.listed_per_frame])))
+        connection.outbox.answer(Done(frame.number, len(found)))
 
-    def _read(self, frame: Subscribe | Publish) -> tuple[Message, Proof]:
-        try:
-            return read_pair(frame.message, frame.proof)
-        except WaveError as error:
-            self._refused(None, error)
-            raise
-
-    def _accept(self, message: Message, proof: Proof, facts: Facts, permission: str) -> Accepted:
-        try:
-            return self._inbox.accept(message, proof, facts, permission=permission, now=self._now())
-        except WaveError as error:
-            self._refused(message, error)
-            raise
-
-    def hand_on(self, namespace: bytes, resource: Pattern, deliver: Deliver, facts: Facts) -> int:
-        """Queue a message for each connection with a subscription that wants it and still holds by ``facts``."""
-        frame = write_frame(deliver)
-        reached = 0
-        for connection in self._connections:
-            wanting = [number for number, one in connection.subscriptions.items() if one.wants(namespace, resource)]
-            if any(self._still_holds(connection, number, facts) for number in wanting):
-                reached += connection.outbox.deliver(frame)
-        return reached
-
-    # Subscriptions end with the right to them ------------------------------------------------------------------------
-
-    async def review(self) -> None:
-        """Look at every open subscription again and end those whose right is gone; nothing ends for want of facts.
-
-        (For want of fresh facts nothing is delivered either: no message is accepted then.)
-        """
-        if not any(connection.subscriptions for connection in self._connections):
+    def _carry(self, publications: Sequence[_Publication], facts: Facts | WaveError) -> None:
+        """Keep what is to be kept, all in one transaction, and only then hand on and answer."""
+        if not publications or isinstance(facts, WaveError):
             return
+        carried = [_carried(one.accepted, serial) for serial, one in enumerate(publications, start=self._serial + 1)]
+        refused = self._keep([one for one in carried if one.kept])
+        self._serial += len(carried)
+        for asked, one in zip(publications, carried, strict=True):
+            if one.serial in refused:
+                self._recent.add(one.blank())
+                asked.connection.outbox.answer(denied(asked.number, refused[one.serial]))
+            else:
+                self._recent.add(one)
+                asked.connection.outbox.answer(Done(asked.number, self.hand_on(one, facts), one.serial))
+
+    def _keep(self, carried: Sequence[Carried]) -> dict[int, WaveError]:
+        """Commit what is to be kept; return the serials of what is not, each with the reason."""
+        if not carried:
+            return {}
+        rows = [Kept(one.serial, one.namespace, one.resource, one.expires, one.message, one.proof) for one in carried]
+        proofs = {one.proof: one.proof_bytes for one in carried if one.proof is not None}
         try:
-            facts = await self._facts()
-        except WaveError:
-            return
-        for connection in self._connections:
-            for number in tuple(connection.subscriptions):
-                self._still_holds(connection, number, facts)
-
-    async def review_always(self) -> None:
-        """Review until cancelled."""
-        while True:
-            await asyncio.sleep(self._review_every)
-            await self.review()
-
-    def _still_holds(self, connection: Connection, number: int, facts: Facts) -> bool:
-        accepted = connection.subscriptions[number].accepted
-        asked, now = accepted.message.requests(), self._now()
-        try:
-            authorized(self._inbox.verifier, asked, accepted.proof, facts, now=now)
-        except Refused as error:
-            error.decision = decision_id(
-                accepted.proof, asked[0], facts, now=now, outcome=error, act=accepted.message.id
-            )
-            del connection.subscriptions[number]
-            connection.outbox.answer(Denied(number, error))
-            return False
-        except Unavailable:
-            return False
-        return True
-
-    @asynccontextmanager
-    async def reviewing(self) -> AsyncIterator[None]:
-        """Review open subscriptions in the background while the body runs."""
-        task = asyncio.create_task(self.review_always())
-        try:
-            yield
-        finally:
-            await end_task(task)
+            return dict(self._store.keep(rows, proofs, self._now()))
+        except WaveError as error:
+            return {one.serial: error for one in carried}
 
 
-async def end_task(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait for its end; raise what it failed with, and never swallow a cancellation of one's own."""
-    task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled() and (error := task.exception()) is not None:
-        raise error
+def _carried(accepted: Accepted, serial: int) -> Carried:
+    message = accepted.message
+    return Carried(
+        serial,
+        message.namespace,
+        message.resource,
+        message.expires,
+        message.to_bytes(),
+        message.proof,
+        accepted.proof.data,
+        message.persist,
+    )
 
 
 async def _send_all(link: Link, outbox: Outbox) -> None:
     with contextlib.suppress(RouterUnavailable):
-        while True:
-            await link.send(await outbox.take())
+        while (parcels := await outbox.take()) is not None:
+            for one in parcels:
+                await link.send(one)

@@ -86,10 +86,12 @@ class Follower:
         except BaseException:
             self._replica.close()
             raise
-        self.generation = 0
-        """How many times the chain changed behind the cursor: objects seen before may be gone, so ask for all again."""
-        self.unwound: list[int] = []
-        """The height gone back to, each of these times."""
+        self.unwound = self._replica.unwound()
+        """The height gone back to, each time that the chain changed behind the cursor, in earlier processes too."""
+        self.generation = len(self.unwound)
+        """How many times it changed: objects seen before may be gone, so ask for all again."""
+        self.epoch = self._replica.epoch()
+        """The replica's own name; one that is built anew has another."""
 
     def close(self) -> None:
         """Close the file."""
@@ -172,6 +174,14 @@ class Follower:
     def variants(self, identity: bytes) -> list[Entry]:
         """Return the object of that id under every signature that it was published with, confirmed or not."""
         return self._replica.variants(identity)
+
+    def appearances(self, identity: bytes) -> list[Entry]:
+        """Return the object of that id wherever it stands: as a variant, and where it stood until a batch came late."""
+        return self._replica.appearances(identity)
+
+    def flush(self) -> None:
+        """Have what was taken in survive a loss of power, so that no ``seq`` is given to something else after it."""
+        self._replica.flush()
 
     def has_block(self, height: int, block_hash: bytes) -> bool:
         """Tell whether the replica went through that block, as far as it remembers its blocks."""

@@ -15,36 +15,45 @@ from wave.chain.disk import FileLock, disk_errors, open_database, transaction
 from wave.codec import encode, sha256
 from wave.dots.dot import Dot
 from wave.entities.entity import Entity
-from wave.entities.object import DOT, ENTITY, NAME, SignedObject, decode_object
+from wave.entities.object import DOT, ENTITY, NAME, ROUTE, SignedObject, decode_object
 from wave.errors import BadTime, WaveError, WrongKind
 from wave.namespace.name import Name, check_label
+from wave.namespace.route import Route
 
 CHECKPOINTS: Final = 1_024  # block hashes remembered besides the first one, the newest; LIMITS.reorg_blocks is less
-_FORMAT: Final = 4  # of the file; a file of another format is built anew
+_FORMAT: Final = 5  # of the file; a file of another format is built anew
 _PAGE: Final = 1_000  # rows read at a time
 _HALF: Final = 16  # bytes of an object's id, and of its signature's hash: together they are its key
 _SETTINGS: Final = "PRAGMA cache_size = -8000; PRAGMA wal_autocheckpoint = 4000"  # 8 MB, and 16 MB of journal
 
 _TABLES: Final = {
     "blocks": "height INTEGER PRIMARY KEY, hash BLOB NOT NULL, time INTEGER",
-    "objects": "seq INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB UNIQUE NOT NULL, id BLOB NOT NULL,"
-    " signature BLOB NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL, height INTEGER NOT NULL, idx INTEGER NOT NULL",
+    "objects": "seq INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL, id BLOB NOT NULL,"
+    " signature BLOB NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL, height INTEGER NOT NULL, idx INTEGER NOT NULL,"
+    " number INTEGER NOT NULL, UNIQUE (key, height)",
     "revocations": "commitment BLOB PRIMARY KEY, height INTEGER NOT NULL, idx INTEGER NOT NULL",
     "aliases": "label TEXT PRIMARY KEY, target BLOB NOT NULL, height INTEGER NOT NULL, idx INTEGER NOT NULL",
     "anchors": "height INTEGER, idx INTEGER, root BLOB NOT NULL, count TEXT NOT NULL, PRIMARY KEY (height, idx)",
     "batches": "root BLOB PRIMARY KEY, height INTEGER NOT NULL",
     "refused": "code TEXT PRIMARY KEY, count INTEGER NOT NULL",
+    "unwound": "turn INTEGER PRIMARY KEY, height INTEGER NOT NULL",
+    "epoch": "name TEXT NOT NULL",
 }
 _CLUSTERED: Final = ("revocations", "aliases", "anchors", "batches", "refused")
 _SCHEMA: Final = (
-    "".join(
-        f"CREATE TABLE IF NOT EXISTS {name} ({columns}){' WITHOUT ROWID' if name in _CLUSTERED else ''};\n"
+    *(
+        f"CREATE TABLE IF NOT EXISTS {name} ({columns}){' WITHOUT ROWID' if name in _CLUSTERED else ''}"
         for name, columns in _TABLES.items()
-    )
-    + "CREATE INDEX IF NOT EXISTS revocations_by_height ON revocations (height);\n"
-    + "CREATE INDEX IF NOT EXISTS objects_that_are_entities ON objects (height) WHERE kind = 'entity';\n"
+    ),
+    "CREATE INDEX IF NOT EXISTS revocations_by_height ON revocations (height)",
+    "CREATE INDEX IF NOT EXISTS objects_that_are_entities ON objects (height) WHERE kind = 'entity'",
+    "INSERT INTO epoch VALUES (lower(hex(randomblob(4))))",
 )
-_ENTRY: Final = "SELECT seq, id, kind, body, signature, height, idx FROM objects"
+_ENTRY: Final = "SELECT seq, id, kind, body, signature, height, idx, number FROM objects"
+_INSERT: Final = (
+    "INSERT INTO objects (key, id, signature, kind, body, height, idx, number) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8"
+    " WHERE NOT EXISTS (SELECT 1 FROM objects WHERE key = ?1 AND height <= ?6)"
+)
 
 Row = tuple[bytes, bytes, str, bytes, int, int]
 """Id, signature, kind, body, height and index of a published object."""
@@ -54,8 +63,10 @@ Row = tuple[bytes, bytes, str, bytes, int, int]
 class Entry:
     """An object that was published and that parses; nobody has looked at its signature.
 
-    ``seq`` grows in the order of acceptance, with gaps. An object stands here once for each signature under which it
-    was published: the id does not cover the signature, so a false one must not keep the true one out.
+    ``seq`` grows in the order of acceptance, with gaps, and is never used twice. An object stands here once for each
+    signature under which it was published: the id does not cover the signature, so a false one must not keep the true
+    one out. It stands here once more when a batch that came late brings it to an earlier height. ``number`` is its
+    place in its batch.
     """
 
     seq: int
@@ -65,6 +76,7 @@ class Entry:
     signature: bytes
     height: int
     index: int
+    number: int = 0
 
     @property
     def data(self) -> bytes:
@@ -87,15 +99,18 @@ class Step:
     entities: list[Row] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
 
-    def rows(self, events: Iterable[Event]) -> Iterator[Row]:
-        """Yield the objects among ``events`` and remember the rest; what does not parse is counted and kept out."""
-        for event in events:
+    def rows(self, events: Iterable[Event], *, batch: bool = False) -> Iterator[tuple[Row, int]]:
+        """Yield the objects among ``events`` and remember the rest; what does not parse is counted and kept out.
+
+        With each comes its place in its ``batch``, or 0.
+        """
+        for number, event in enumerate(events):
             try:
                 if isinstance(event, Published):
                     row = read_published(event.data, event.height, event.index)
                     if row[2] == ENTITY:
                         self.entities.append(row)
-                    yield row
+                    yield row, number if batch else 0
                 elif isinstance(event, Revocation):
                     self.revocations.append((event.commitment, event.height, event.index))
                 elif isinstance(event, Claimed):
@@ -115,6 +130,8 @@ def read_published(data: bytes, height: int, index: int) -> Row:
         return Dot(body, signature).id, signature, kind, body, height, index
     if kind == NAME:
         return Name(body, signature).id, signature, kind, body, height, index
+    if kind == ROUTE:
+        return Route(body, signature).id, signature, kind, body, height, index
     if kind != ENTITY:
         raise WrongKind(f"objects of kind {kind!r} are not published by themselves")
     entity = Entity(body, signature)
@@ -154,7 +171,7 @@ class Replica:
             tables = run("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
             for (table,) in tables.fetchall():
                 run(f'DROP TABLE "{table}"')
-            for statement in filter(str.strip, _SCHEMA.split(";")):
+            for statement in _SCHEMA:
                 run(statement)
             run(f"PRAGMA user_version = {_FORMAT}")
 
@@ -196,6 +213,13 @@ class Replica:
 
     def variants(self, identity: bytes) -> list[Entry]:
         """Return the object of that id, once under each signature, in the order of the chain."""
+        found: dict[bytes, Entry] = {}
+        for entry in self.appearances(identity):
+            found.setdefault(entry.signature, entry)
+        return list(found.values())
+
+    def appearances(self, identity: bytes) -> list[Entry]:
+        """Return the object of that id wherever it stands, in the order of the chain."""
         first = identity[:_HALF]
         found = self._all(
             f"{_ENTRY} WHERE key BETWEEN ? AND ? AND id = ? ORDER BY height, idx, seq",
@@ -230,11 +254,19 @@ class Replica:
 
     def counts(self) -> dict[str, int]:
         """Return how many objects are held, by kind."""
-        return dict(self._all("SELECT kind, count(*) FROM objects GROUP BY kind"))
+        return dict(self._all("SELECT kind, count(DISTINCT key) FROM objects GROUP BY kind"))
 
     def refused(self) -> Counter[str]:
         """Return how many published things were kept out, by error code."""
         return Counter(dict(self._all("SELECT code, count FROM refused")))
+
+    def epoch(self) -> str:
+        """Return what tells this replica from one that was built before or after it."""
+        return str(self._all("SELECT name FROM epoch")[0][0])
+
+    def unwound(self) -> list[int]:
+        """Return the height gone back to, each time that the chain changed."""
+        return [height for (height,) in self._all("SELECT height FROM unwound ORDER BY turn")]
 
     # Writing -------------------------------------------------------------------------------------------------------
 
@@ -273,19 +305,21 @@ class Replica:
                 return None
             height, index = anchor
             (before,) = run("SELECT coalesce(max(seq), 0) FROM objects").fetchone()
-            self._put(step.rows(Published(height, index, data) for data in objects))
+            self._put(step.rows((Published(height, index, data) for data in objects), batch=True))
             run("INSERT INTO batches VALUES (?, ?)", (root, height))
             self._count(step.refused)
-            (new,) = run("SELECT count(*) FROM objects WHERE seq > ?", (before,)).fetchone()
+            (new,) = run(
+                "SELECT count(*) FROM objects AS new WHERE seq > ?"
+                " AND NOT EXISTS (SELECT 1 FROM objects WHERE key = new.key AND height > new.height)",
+                (before,),
+            ).fetchone()
         return step, new
 
-    def _put(self, rows: Iterable[Row]) -> None:
+    def _put(self, rows: Iterable[tuple[Row, int]]) -> None:
         """Insert objects; one that is there already counts from its earlier height, whichever came in first."""
         self.database.executemany(
-            "INSERT INTO objects (key, id, signature, kind, body, height, idx) VALUES (?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (key) DO UPDATE SET height = excluded.height, idx = excluded.idx"
-            " WHERE excluded.height < height",
-            ((row[0][:_HALF] + sha256(row[1])[:_HALF], *row) for row in rows),
+            _INSERT,
+            ((row[0][:_HALF] + sha256(row[1])[:_HALF], *row, number) for row, number in rows),
         )
 
     def _count(self, refused: Counter[str]) -> None:
@@ -295,9 +329,24 @@ class Replica:
         )
 
     def unwind(self, height: int, time: int) -> None:
-        """Forget what stands above a height, whose block has this time."""
+        """Forget what stands above a height, whose block has this time.
+
+        An object that stands below as well counts from there as if it came now: who heard of it, heard of the other.
+        """
         with transaction(self.database, self.path):
             run = self.database.execute
+            again = run(
+                "DELETE FROM objects WHERE height <= ?1"
+                " AND EXISTS (SELECT 1 FROM objects AS above WHERE above.key = objects.key AND above.height > ?1)"
+                " RETURNING key, id, signature, kind, body, height, idx, number",
+                (height,),
+            ).fetchall()
             for table in ("blocks", "objects", "revocations", "aliases", "anchors", "batches"):
                 run(f"DELETE FROM {table} WHERE height > ?", (height,))  # noqa: S608 - names of tables
+            self.database.executemany(_INSERT, again)
             run("UPDATE blocks SET time = ? WHERE height = ?", (time, height))
+            run("INSERT INTO unwound (height) VALUES (?)", (height,))
+
+    def flush(self) -> None:
+        """Have everything taken in so far survive a loss of power."""
+        self._all("PRAGMA wal_checkpoint(PASSIVE)")

@@ -7,7 +7,7 @@ from typing import Self
 from wave.codec import VERSION, Commitments, Format, Id, Key, Record, Text, Time, Version, amend, id_text, sha256
 from wave.entities import keys
 from wave.entities.object import ENTITY, Certified, revocation_preimage, signing_input
-from wave.errors import BadTime, UnknownEntity
+from wave.errors import BadTime, Malformed, UnknownEntity
 
 EVERYBODY = bytes(32)
 """The receiver that stands for everybody. It has no record and nobody can sign for it."""
@@ -155,6 +155,15 @@ class EntitySecret:
     def sign(self, kind: str, body: bytes) -> bytes:
         """Return the signature (64 bytes) of an object's body."""
         return keys.sign_with(self._key, signing_input(kind, body))
+
+    def sign_request(self, base: bytes) -> bytes:
+        """Return the signature (64 bytes) of an HTTP request's signature base (RFC 9421), which begins with '"@'.
+
+        No object's signing input does, so that none can be signed by this way; :class:`Malformed`.
+        """
+        if not base.startswith(b'"@'):
+            raise Malformed("these bytes are no HTTP request's signature base")
+        return keys.sign_with(self._key, base)
 
     def preimage(self) -> bytes:
         """Return the preimage (32 bytes) that revokes this entity when published."""

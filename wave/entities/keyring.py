@@ -31,6 +31,7 @@ PUBLIC_SUFFIX: Final = ".pub"
 _PRIVATE: Final = 0o600
 _PUBLIC: Final = 0o644
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_NOT_OURS: Final = _OTHERS & ~stat.S_IRGRP
 
 
 def write_file(path: Path, data: bytes, *, mode: int = _PUBLIC, replace: bool = False) -> None:
@@ -85,7 +86,7 @@ def read_file(path: Path, *, bound: int = LIMITS.request_bytes, private: bool = 
     """
     try:
         with path.open("rb") as file:
-            if private and os.fstat(file.fileno()).st_mode & _OTHERS:
+            if private and os.fstat(file.fileno()).st_mode & (_NOT_OURS if _is_credential(path) else _OTHERS):
                 raise SecretFileMode(f"others on this machine can read {path}", hint=f"run: chmod 600 {path}")
             data = file.read(bound + 1)
     except (FileNotFoundError, NotADirectoryError):
@@ -95,6 +96,12 @@ def read_file(path: Path, *, bound: int = LIMITS.request_bytes, private: bool = 
     if len(data) > bound:
         raise TooLarge(f"{path} holds more than {bound} bytes")
     return data
+
+
+def _is_credential(path: Path) -> bool:
+    """Tell whether systemd shows the file to this service alone, by an access list that looks like a group's right."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    return bool(directory) and path.parent == Path(str(directory))
 
 
 def read_text(path: Path, *, bound: int = LIMITS.request_bytes, private: bool = False) -> str:

@@ -11,13 +11,15 @@ from nacl.bindings import (
     crypto_aead_xchacha20poly1305_ietf_ABYTES,
     crypto_aead_xchacha20poly1305_ietf_decrypt,
     crypto_aead_xchacha20poly1305_ietf_encrypt,
+    crypto_box_seal,
+    crypto_box_seal_open,
     crypto_scalarmult_base,
     crypto_sign,
     crypto_sign_seed_keypair,
 )
 from nacl.exceptions import CryptoError
 
-from wave.errors import BadPassphrase, BadSignature, SecretFileCorrupt
+from wave.errors import BadPassphrase, BadSignature, Malformed, SecretFileCorrupt
 
 _OPEN = lib.crypto_sign_open
 _NOWHERE = ffi.NULL
@@ -37,6 +39,19 @@ def public_key(seed: bytes) -> bytes:
 def exchange_key(seed: bytes) -> bytes:
     """Return the X25519 public key (32 bytes) that goes with a seed; its secret is derived, never the signing key."""
     return crypto_scalarmult_base(derive(seed, b"wave/exchange/v1"))
+
+
+def seal(exchange: bytes, content: bytes) -> bytes:
+    """Return ``content`` in a sealed box of libsodium's: the exchange key's owner opens it, and nobody signed it."""
+    return crypto_box_seal(content, exchange)
+
+
+def unseal(seed: bytes, box: bytes) -> bytes:
+    """Return what was sealed to the exchange key of ``seed``; :class:`Malformed` when it was not."""
+    try:
+        return crypto_box_seal_open(box, exchange_key(seed), derive(seed, b"wave/exchange/v1"))
+    except (CryptoError, ValueError, TypeError):
+        raise Malformed("a box that was not sealed to this entity") from None
 
 
 def signing_key(seed: bytes) -> bytes:

@@ -15,7 +15,8 @@ NAME: Final = "name"
 ROUTE: Final = "route"
 MESSAGE: Final = "message"
 PROMISE: Final = "promise"
-KINDS: Final = (ENTITY, DOT, NAME, ROUTE, MESSAGE, PROMISE)
+SHEAF: Final = "sheaf"
+KINDS: Final = (ENTITY, DOT, NAME, ROUTE, MESSAGE, PROMISE, SHEAF)
 
 _PREFIXES: Final = {kind: b"wave/" + kind.encode() + b"/v1\0" for kind in KINDS}
 _PARTS: Final = 3

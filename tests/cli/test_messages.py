@@ -1,0 +1,173 @@
+"""publish, subscribe, query and list: from a namespace's name to its router, with two agents on one chain."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.cli.conftest import Shell, identity, make_shell
+from tests.cli.test_daemons import ROOT, START, running
+from tests.cli.test_router import started
+
+
+class Two(NamedTuple):
+    """The home's own machine, and alice's, whose agents share a chain and nothing else."""
+
+    here: Shell
+    there: Shell
+    router: str
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
+    """The home's router runs and is designated; alice may do everything in light/*, by a grant on the chain."""
+    here, there = (make_shell(tmp_path_factory.mktemp(name)) for name in ("here", "there"))
+    with ExitStack() as stack:
+        chain = stack.enter_context(running(here, "chain", "run", "--port", "0"))
+        for shell in (here, there):
+            shell.environment["WAVE_CHAIN"] = chain
+            stack.enter_context(running(shell, "agent", "run", WAVE_CHAIN=chain))
+        for name in ("house", "router"):
+            here.done("mkentity", "-o", f"{name}.ent", "--no-passphrase")
+        alice = there.done("mkentity", "-o", "alice.ent", "--no-passphrase").line
+        here.done("alias", "the-house", "house")
+        here.done("grant", "--from", "house.ent", "--to", alice, "publish,subscribe,query,list@house/light/*")
+        words = ("--as", "router.ent", "--announce", "here", "--port", "0")
+        said = stack.enter_context(started(here, "router", "run", *words))
+        here.done("router", "offer", "--from", "router.ent", "house")
+        here.done("router", "accept", "--from", "house.ent", "router")
+        yield Two(here, there, said["url"])
+
+
+@contextmanager
+def subscribed(shell: Shell, *words: str) -> Iterator[Iterator[Any]]:
+    """Run ``wave subscribe`` and give what it tells, a document for each message."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", START, str(ROOT), "subscribe", "--json", *words],
+        cwd=shell.directory,
+        env={"PATH": "", "WAVE_HOME": str(shell.home), **shell.environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr
+        assert "listening to" in process.stderr.readline()
+        yield map(json.loads, process.stdout or ())
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def test_from_a_name_to_the_router_between_two_agents(two: Two) -> None:
+    """Nobody says where the router is."""
+    assert two.there.done("router", "list", "the-house", "--json").json["routers"][0]["urls"] == [two.router]
+    with subscribed(two.here, "--from", "house.ent", "-n", "1", "the-house/light/+") as told:
+        ran = two.there.done("publish", "--from", "alice.ent", "the-house/light/hall", '{"state": "on"}', "--json")
+        assert ran.json == {"delivered": 1, "persisted": False}
+        message = next(told)
+    assert (message["resource"], message["payload"]) == ("light/hall", '{"state": "on"}')
+    assert message["sender"] == identity(two.there, "alice")
+    assert (message["kept"], message["further"]) == (False, [])
+    assert message["serial"] > 0
+
+
+def test_what_is_persisted_is_found_later(two: Two) -> None:
+    """By query, by list, and at the beginning of a subscription."""
+    say = ("publish", "--from", "alice.ent", "--persist")
+    for number in (1, 2):
+        assert "it is kept there" in two.there.done(*say, "the-house/light/a", str(number)).err
+    two.there.done(*say, "the-house/light/b", "3")
+    assert two.there.done("list", "--as", "alice.ent", "the-house/light/*").out.splitlines() == ["light/a", "light/b"]
+    found = two.here.done("query", "--as", "house.ent", "the-house/light/*", "--json").json["messages"]
+    assert {one["resource"]: (one["payload"], one["kept"]) for one in found} == {
+        "light/a": ("2", True),
+        "light/b": ("3", True),
+    }
+    last = two.here.done("query", "--as", "house.ent", "--last", "2", "the-house/light/a", "--json").json["messages"]
+    assert {one["payload"] for one in last} == {"1", "2"}
+    assert two.there.done("query", "--as", "alice.ent", "the-house/light/b").out.split()[0::2] == ["light/b", "3"]
+    ran = two.here.done("subscribe", "--from", "house.ent", "--kept", "-n", "2", "the-house/light/+", "--json")
+    told = [json.loads(line) for line in ran.out.splitlines()]
+    assert {one["resource"] for one in told} <= {"light/a", "light/b"}
+    after = str(min(one["serial"] for one in told))
+    ran = two.here.done("subscribe", "--from", "house.ent", "--since", after, "-n", "1", "the-house/light/+", "--json")
+    assert json.loads(ran.out)["serial"] > int(after)
+
+
+def test_nothing_kept_is_said(two: Two) -> None:
+    """It is no error."""
+    for verb in ("query", "list"):
+        ran = two.there.done(verb, "--as", "alice.ent", "the-house/light/nowhere")
+        assert (ran.out, "nothing is kept" in ran.err) == ("", True)
+    assert two.there.done("list", "--as", "alice.ent", "the-house/light/nowhere", "--json").json == {"resources": []}
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("publish", "--from", "alice.ent", "the-house/door", "1"), 1, "nothing shows that alice"),
+        (("list", "--as", "alice.ent", "the-house/*"), 1, "nothing shows that alice"),
+        (("query", "--as", "alice.ent", "the-house/*"), 1, "nothing shows that alice"),
+        (("subscribe", "--from", "alice.ent", "-n", "1", "the-house/*"), 1, "nothing shows that alice"),
+        (("publish", "--from", "alice.ent", "alice/x", "1"), 1, "no router carries"),
+        (("publish", "--from", "alice.ent", "the-house/light/+", "1"), 3, ""),
+        (("publish", "--from", "alice.ent", "the-house/light/a", "{on}"), 3, "quoted for the shell"),
+        (("publish", "--from", "alice.ent", "--router", "http://x", "the-house/light/a", "1"), 3, "router's address"),
+        (("subscribe", "--from", "alice.ent", "--kept", "--since", "3", "the-house/light/a"), 2, "exclude"),
+        (("query", "--as", "alice.ent", "--last", "0", "the-house/light/a"), 2, "--last"),
+    ],
+)
+def test_what_is_refused_says_why(two: Two, words: tuple[str, ...], status: int, said: str) -> None:
+    """With a hint, and the status of its kind."""
+    ran = two.there(*words)
+    assert (ran.status, ran.out) == (status, "")
+    assert said in ran.err
+    assert "wave: hint: " in ran.err
+
+
+def test_a_namespace_without_a_router_names_the_list_that_helps(two: Two) -> None:
+    """As a document for programs."""
+    ran = two.there("publish", "--from", "alice.ent", "alice/x", "1", "--json")
+    assert (ran.status, ran.json["code"]) == (1, "router.not_found")
+    assert "wave router list" in ran.json["hint"]
+
+
+def test_a_router_may_be_named(two: Two) -> None:
+    """By an option or WAVE_ROUTER, which go before the designated one."""
+    for more in ({"WAVE_ROUTER": two.router}, {}):
+        named = () if more else ("--router", two.router)
+        two.there.done("publish", "--from", "alice.ent", *named, "the-house/light/a", "9", **more)
+
+
+def test_a_router_that_is_killed_and_comes_back_elsewhere_is_found(two: Two) -> None:
+    """By whoever reads on, and with all that it kept."""
+    here = two.here
+    for name in ("shed", "carrier"):
+        here.done("mkentity", "-o", f"{name}.ent", "--no-passphrase")
+    here.done("alias", "the-shed", "shed")
+    here.done("grant", "--from", "shed.ent", "--to", identity(two.there, "alice"), "subscribe,query@shed/*")
+    here.done("router", "offer", "--from", "carrier.ent", "shed")
+    here.done("router", "accept", "--from", "shed.ent", "carrier")
+    words = ("router", "run", "--as", "carrier.ent", "--announce", "here", "--port", "0", "--state", "carrier")
+    with (
+        started(here, *words, status=-signal.SIGKILL) as first,
+        subscribed(two.there, "--from", "alice.ent", "the-shed/*") as told,
+    ):
+        here.done("publish", "--from", "shed.ent", "--persist", "shed/door", '"open"')
+        assert next(told)["payload"] == '"open"'
+        os.kill(first["pid"], signal.SIGKILL)
+        with started(here, *words) as second:
+            assert second["url"] != first["url"]
+            while here.done("publish", "--from", "shed.ent", "shed/door", '"shut"', "--json").json["delivered"] < 1:
+                time.sleep(0.1)
+            assert next(told)["payload"] == '"shut"'
+            kept = two.there.done("query", "--as", "alice.ent", "the-shed/*", "--json").json["messages"]
+    assert [one["payload"] for one in kept] == ['"open"']
