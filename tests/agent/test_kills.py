@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 from tests.agent.publisher import OWNER
 from wave.agent import wire
 from wave.agent.batches import Batches
@@ -58,6 +60,7 @@ def chain(directory: Path) -> Iterator[str]:
         thread.join()
 
 
+@pytest.mark.timeout(180)  # some two hundred lives
 def test_nothing_acknowledged_is_lost_and_nothing_is_written_twice_whenever_it_is_killed() -> None:
     """More than 200 deaths of a home that publishes, anchors, revokes and claims on a chain that lives on."""
     with TemporaryDirectory(prefix="wave") as folder, chain(Path(folder)) as address:

@@ -49,13 +49,16 @@ def test_nothing_acknowledged_is_lost_when_the_node_is_killed_in_the_middle(tmp_
     with subprocess.Popen(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root, env=environment) as parent:
         assert parent.stdin is not None
         assert parent.stdout is not None
-        for _ in range(KILLS):
+        for turn in range(KILLS):
             parent.stdin.write(b"go\n")
             parent.stdin.flush()
             while not (line := parent.stdout.readline()).startswith(b"pid "):
                 acknowledged = int(line)
+            child = int(line[4:])
+            if turn % 2:  # after something was acknowledged, however slow the machine is; else at any time
+                acknowledged = int(parent.stdout.readline())
             time.sleep(choose.uniform(0, 0.4))
-            os.kill(int(line[4:]), signal.SIGKILL)
+            os.kill(child, signal.SIGKILL)
             while (line := parent.stdout.readline()) != b"end\n":
                 acknowledged = int(line)
 
@@ -67,4 +70,4 @@ def test_nothing_acknowledged_is_lost_when_the_node_is_killed_in_the_middle(tmp_
                 last, _ = node.block(head.block_number)
                 assert all(node.transaction(item) is not None for item in last)
         parent.stdin.close()
-    assert acknowledged > KILLS
+    assert acknowledged >= KILLS // 2
