@@ -8,16 +8,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
+from wave.agent.settings import DEVELOPMENT, Settings, stays_here
 from wave.errors import Unavailable
 
 START_PATIENCE: Final = 30.0  # seconds for a process to say that it is ready
 STOP_PATIENCE: Final = 5.0
+ENTRY_PATIENCE: Final = 15.0  # seconds for a device to decide; milliseconds unless the machine is very busy
 _FIRST_LINES: Final = 200
 
 
@@ -39,7 +41,11 @@ class Outcome:
         """Return in a word how it ended: ``ok``, or the code of the error."""
         if self.status == 0:
             return "ok"
-        return str(self.result.get("code", self.status)) if isinstance(self.result, dict) else str(self.status)
+        return str(self.field("code") or self.status)
+
+    def field(self, name: str) -> Any:
+        """Return a field of what was printed; None when there is none."""
+        return self.result.get(name) if isinstance(self.result, dict) else None
 
 
 class Process:
@@ -102,6 +108,15 @@ class Process:
         """Wait for its first line; False when none comes."""
         return self._said.wait(patience)
 
+    def has_said(self, text: str) -> bool:
+        """Tell whether it has printed ``text`` so far, on either stream."""
+        return text in self._log.read_text("utf-8", "replace")
+
+    def documents(self) -> list[dict[str, Any]]:
+        """Return the JSON objects that it has printed so far, one a line."""
+        lines = self._log.read_text("utf-8", "replace").split("\n")[:-1]
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
     def ended(self, patience: float) -> int | None:
         """Wait for it to end by itself and return its exit status; None when it goes on."""
         try:
@@ -109,9 +124,13 @@ class Process:
         except subprocess.TimeoutExpired:
             return None
 
+    def ask_to_stop(self) -> None:
+        """Ask it to stop, and do not wait."""
+        self._process.terminate()
+
     def stop(self) -> None:
         """Stop it, gently at first."""
-        self._process.terminate()
+        self.ask_to_stop()
         try:
             self._process.wait(STOP_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -132,6 +151,11 @@ class Person:
     def home(self) -> Path:
         """The state directory."""
         return self.directory / "state"
+
+    @property
+    def socket(self) -> Path:
+        """Where this person's agent listens."""
+        return Settings.from_environment(self.environment).socket
 
     def run(self, *arguments: str) -> Outcome:
         """Run ``wave`` with ``arguments`` and ``--json`` as this person, in their directory; return what came of it."""
@@ -171,13 +195,21 @@ def _as(environment: Mapping[str, str], directory: Path) -> Iterator[None]:
         os.environ.update(before)
 
 
+class Meeting(NamedTuple):
+    """What people share who trust neither: the URLs of a chain and of a router."""
+
+    chain: str
+    router: str
+
+
 class Stage:
-    """Everything that is started for the demonstration, and stopped after it in reverse order."""
+    """Everything that is started for the demonstration, and stopped after it: first whoever leans on the others."""
 
     def __init__(self, root: Path) -> None:
         """Keep all state under ``root``."""
         self.root = root
-        self._open = ExitStack()
+        self._ground: list[Process] = []
+        self._acting: list[Process] = []
         self._base = {key: value for key, value in os.environ.items() if not key.startswith("WAVE_")}
 
     def person(self, name: str, **settings: str) -> Person:
@@ -187,11 +219,41 @@ class Stage:
         environment = {**self._base, "WAVE_HOME": str(directory / "state"), **settings}
         return Person(name, directory, environment)
 
-    def start(self, person: Person, name: str, *arguments: str) -> Process:
-        """Start a daemon as a person, and return at once; ask its address to wait until it is ready."""
+    def start(self, person: Person, name: str, *arguments: str, ground: bool = False) -> Process:
+        """Start a daemon as a person, and return at once; ask its address to wait until it is ready.
+
+        Others lean on what belongs to the ``ground``, which is stopped last.
+        """
         process = Process(name, arguments, person.environment, person.directory / f"{name.replace(' ', '-')}.log")
-        self._open.callback(process.stop)
+        (self._ground if ground else self._acting).append(process)
         return process
+
+    def meeting(self, chain: str | None = None, router: str | None = None) -> Meeting:
+        """Return where people meet; a chain and a router of our own are started on loopback where none is named."""
+        if chain is None:
+            chain = self.start(self.person("chain"), "chain", "chain", "run", "--port", "0", ground=True).address()
+        if router is None:
+            carrier = self.person("carrier", WAVE_CHAIN=chain)
+            running = self.start(carrier, "router", "router", "run", "--port", "0", "--json", ground=True)
+            router = str(running.ready()["url"])
+        return Meeting(chain, router)
+
+    def visitor(self, name: str, at: Meeting) -> Person:
+        """Return a person at a meeting, on whose chain they publish as on their own, wherever it runs."""
+        if stays_here((at.chain,)):
+            return self.person(name, WAVE_CHAIN=at.chain, WAVE_ROUTER=at.router)
+        person = self.person(name, WAVE_ROUTER=at.router)
+        came = person.run("chain", "use", at.chain, "--own", "--payer", DEVELOPMENT)
+        if came.status:
+            raise NotStarted(f"the chain at {at.chain} cannot be used: {came.field('detail')}")
+        return person
+
+    def residents(self, at: Meeting, *names: str) -> list[Person]:
+        """Return people at a meeting, each with an agent."""
+        people = [self.visitor(name, at) for name in names]
+        for agent in [self.start(person, "agent", "agent", "run", ground=True) for person in people]:
+            agent.address()
+        return people
 
     def __enter__(self) -> Self:
         """Return the stage."""
@@ -199,7 +261,11 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         """Stop everything."""
-        self._open.close()
+        for lot in (self._acting, self._ground):
+            for process in lot:
+                process.ask_to_stop()
+            for process in lot:
+                process.stop()
 
 
 def log_entries(path: Path) -> list[dict[str, Any]]:
@@ -211,12 +277,18 @@ def log_entries(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def wait_for_entry(path: Path, after: int, patience: float = 5.0) -> dict[str, Any] | None:
+def wait_for_entry(path: Path, after: int, patience: float = ENTRY_PATIENCE) -> dict[str, Any] | None:
     """Return the first decision of a device's log after the first ``after``, waiting for it; None when none comes."""
+    if wait_until(lambda: len(log_entries(path)) > after, patience):
+        return log_entries(path)[after]
+    return None
+
+
+def wait_until(seen: Callable[[], bool], patience: float, look: float = 0.02) -> bool:
+    """Wait until ``seen`` says so; False when it does not within ``patience`` seconds. It looks every ``look``."""
     until = time.monotonic() + patience
     while time.monotonic() < until:
-        entries = log_entries(path)
-        if len(entries) > after:
-            return entries[after]
-        time.sleep(0.02)
-    return None
+        if seen():
+            return True
+        time.sleep(look)
+    return False

@@ -1,15 +1,12 @@
-"""The story of two homes, told with commands that anybody could type: what is done, what was decided, and why."""
+"""The short tour: two homes, one chain and a revocation."""
 
-import shlex
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final
 
-from cli import ui
-from cli.stage import Outcome, Person, Process, Stage, log_entries, wait_for_entry
+from cli.stage import Person, Process, Stage, wait_for_entry
+from cli.stories.telling import Row, Tale, Teller
 from wave.codec import id_text
 from wave.entities.keyring import read_entity
-from wave.times import instant_text
 
 ANN_HOME: Final = """\
 namespace = "annhome"
@@ -50,143 +47,17 @@ NOTE: Final = "s.notifier/box/i.notifier/slot/note"
 ENDS_WITHIN: Final = 10.0  # seconds that a subscription may take to end
 
 
-class Row(NamedTuple):
-    """One thing that was expected and what was seen."""
-
-    what: str
-    expected: str
-    seen: str
-
-    @property
-    def right(self) -> bool:
-        """Whether the two are the same."""
-        return self.expected == self.seen
-
-
-class Teller:
-    """Tells the story on stdout (``quiet``: not at all) and keeps the rows of its table."""
-
-    def __init__(self, *, quiet: bool, pause: Callable[[], None]) -> None:
-        """Call ``pause`` before each step but the first."""
-        self.rows: list[Row] = []
-        self._quiet = quiet
-        self._pause = pause
-        self._begun = False
-
-    def line(self, *pieces: str) -> None:
-        """Print a line."""
-        if not self._quiet:
-            ui.out(pieces)
-            ui.flush()
-
-    def step(self, title: str, *why: str) -> None:
-        """Begin a step of the story."""
-        if self._begun:
-            self._pause()
-        self._begun = True
-        self.line("")
-        self.line(ui.paint(title, "bold"))
-        for sentence in why:
-            self.line(f"  {sentence}")
-
-    def row(self, what: str, expected: object, seen: object) -> None:
-        """Compare, say so, and keep both for the table."""
-        row = Row(what, str(expected), str(seen))
-        self.rows.append(row)
-        if not row.right:
-            self.line("  ", ui.paint(f"expected {row.expected}, saw {row.seen}", "red"))
-
-    def outcome(self, came: Outcome) -> None:
-        """Say what a command came to."""
-        if came.status == 0:
-            self.line("    ", ui.paint("yes", "green"), *(f"  {text}" for text in [_gist(came.result)] if text))
-            for warning in came.result.get("warnings", ()) if isinstance(came.result, dict) else ():
-                self.line("    ", ui.paint("but", "yellow"), f"  {warning['detail']}")
-            return
-        problem: dict[str, Any] = came.result if isinstance(came.result, dict) else {"detail": came.result}
-        self.line("    ", ui.paint("no ", "red"), f"  {problem.get('detail')}  [{came.seen}]")
-        for key in ("hint", "decision"):
-            if problem.get(key):
-                self.line(f"         {key}: {problem[key]}")
-
-
-def _by(entry: dict[str, Any]) -> str:
-    """Return by how many DoTs a decision was carried, or the code of the refusal."""
-    if not entry["allowed"]:
-        return f" ({entry['code']})"
-    return f", by {len(entry['path'])} DoT{'' if len(entry['path']) == 1 else 's'}"
-
-
-def _gist(result: Any) -> str:
-    """Return the part of a result that a listener wants to hear."""
-    if not isinstance(result, dict):
-        return ""
-    known = ("id", "height", "until", "decision", "delivered")
-    kept = {key: result[key] for key in known if result.get(key) not in (None, "")}
-    if "until" in kept:
-        kept["until"] = instant_text(kept["until"])
-    said = [f"{key} {str(value)[:32]}" for key, value in kept.items()]
-    paths = result.get("paths")
-    if isinstance(paths, list) and paths:
-        said.insert(0, f"over {len(paths[0])} DoT{'' if len(paths[0]) == 1 else 's'}")
-    return "  ".join(said)
-
-
-class Story:
+class Tour(Tale):
     """Two people, Ann and Ben, their homes, and a guest of Ann's called Carol."""
 
     def __init__(self, stage: Stage, teller: Teller) -> None:
         """Set the stage: one chain, one router that nobody trusts, and an agent for each of the two."""
-        self.stage = stage
-        self.tell = teller
-        ground = stage.person("chain")
-        chain = stage.start(ground, "chain", "chain", "run", "--port", "0")
-        url = chain.address()
-        carrier = stage.person("carrier", WAVE_CHAIN=url)
-        self.ann = stage.person("ann", WAVE_CHAIN=url)
-        self.ben = stage.person("ben", WAVE_CHAIN=url)
-        router = stage.start(carrier, "router", "router", "run", "--port", "0", "--json")
-        agents = [stage.start(person, "agent", "agent", "run") for person in (self.ann, self.ben)]
-        for person in (self.ann, self.ben):
-            person.environment["WAVE_ROUTER"] = router.ready()["url"]
-        for agent in agents:
-            agent.address()
-        self.tell.line(f"One chain at {url}, one router, and an agent each for Ann and Ben: five processes so far.")
-
-    def do(self, person: Person, *arguments: str, what: str = "", expect: str = "ok") -> Outcome:
-        """Run a command as somebody, show it and what it came to; with ``what`` it goes into the table."""
-        self.tell.line("  ", ui.paint(f"{person.name}$ ", "faint"), shlex.join(["wave", *arguments]))
-        came = person.run(*arguments)
-        self.tell.outcome(came)
-        self.tell.row(what or shlex.join(arguments[:2]), expect, came.seen)
-        return came
-
-    def send(self, person: Person, secret: str, resource: str, value: str, **expected: str) -> Outcome:
-        """Publish a command to a device as somebody."""
-        return self.do(person, "publish", resource, value, "--from", secret, **expected)
-
-    def device(self, owner: Person, name: str, *, before: int, what: str, expect: str) -> dict[str, Any]:
-        """Wait for a device's next decision, show the line of its log and compare who and what with ``expect``."""
-        entry = wait_for_entry(self.log(owner, name), before)
-        if entry is None:
-            self.tell.row(what, expect, "nothing happened")
-            return {}
-        verdict = "did" if entry["allowed"] else "refused"
+        super().__init__(stage, teller)
+        at = stage.meeting()
+        self.ann, self.ben = stage.residents(at, "ann", "ben")
         self.tell.line(
-            f"      the {name}'s log: {verdict} {entry['name']}: {entry['did']}{_by(entry)}  [{entry['decision']}]"
+            f"One chain at {at.chain}, one router, and an agent each for Ann and Ben: five processes so far."
         )
-        self.tell.row(what, expect, f"{entry['name']}: {entry['did']}" if entry["allowed"] else entry["code"])
-        return entry
-
-    def log(self, owner: Person, name: str) -> Path:
-        """Return a device's decision log."""
-        namespace = read_entity(owner.directory / f"{owner.name}home.ent").id
-        return owner.home / "homes" / id_text(namespace)[:8] / f"{name}.log"
-
-    def count(self, owner: Person, name: str, *, allowed: bool | None = None) -> int:
-        """Return how many decisions a device has made, of one kind if that is said."""
-        entries = log_entries(self.log(owner, name))
-        return sum(allowed is None or entry["allowed"] == allowed for entry in entries)
 
     def tell_all(self) -> list[Row]:
         """Tell the whole story and return its table."""
@@ -205,10 +76,7 @@ class Story:
         """A.1 to A.3: the chain, entities, nothing without a grant, and the same proof with one."""
         tell, ann = self.tell, self.ann
         tell.step("1. The chain", "It holds what was published, in an order that nobody can change afterwards.")
-        status = self.do(ann, "status", what="Ann's agent follows the chain").result
-        if isinstance(status, dict):
-            tell.line(f"    block {status['height']}, {status['age']} s old, {status['peers']} peers")
-            tell.row("the newest block is at most 120 s old", expected=True, seen=status["age"] <= 120)
+        self.status(ann)
         tell.step(
             "2. Entities", "A home is a key, and so is a person. A new key may do nothing, and is told why and by whom."
         )
@@ -235,7 +103,7 @@ class Story:
             "4. The light", "The home server gives each device a key and the right to its own resources, and no other.",
             "Each device checks every command itself before anything changes, and writes down who it was.",
         )  # fmt: skip
-        self._start_home(ann, ANN_HOME)
+        self.start_home(ann, ANN_HOME)
         for word, shown in (("on", "on"), ("off", "off"), ("toggle", "on")):
             before = self.count(ann, "porch")
             self.send(ann, "ann.ent", f"annhome/{PORCH}", f'{{"state": "{word}"}}', what=f"Ann sends {word}")
@@ -255,16 +123,9 @@ class Story:
             "Carol may set the thermostat, between 66 and 74 °F and no further, for two days.",
         )
         reports = self.stage.start(
-            ann,
-            "reports",
-            "subscribe",
-            "annhome/s.thermostat/hall/+/signal/+",
-            "--from",
-            "ann.ent",
-            "-n",
-            "2",
-            "--json",
-        )
+            ann, "reports",
+            "subscribe", "annhome/s.thermostat/hall/+/signal/+", "--from", "ann.ent", "-n", "2", "--json",
+        )  # fmt: skip
         self.do(
             ann, "grant", "--from", "ann.ent", "--to", "carol", "--expires", "2d", "--where", "set_point 66..74",
             f"publish@annhome/{SET_POINT}", what="Ann grants Carol the set point, 66 to 74",
@@ -290,16 +151,6 @@ class Story:
         self.send(ann, "ann.ent", f"annhome/{NOTE}", '{"text": "back at six"}', what="Ann writes a note")
         self.device(ann, "box", before=before, what="the note is in the box", expect="ann: note 'back at six'")
 
-    def _start_home(self, person: Person, plan: str) -> Process:
-        file = person.directory / "HOME.toml"
-        file.write_text(plan, "utf-8")
-        command = ("home", "run", "--from", f"{person.name}home.ent", "HOME.toml")
-        process = self.stage.start(person, "home", *command, "--json")
-        said = process.ready()
-        self.tell.line("  ", ui.paint(f"{person.name}$ ", "faint"), shlex.join(["wave", *command]))
-        self.tell.line(f"    running: {', '.join(said['actors'])}")
-        return process
-
     # Two homes -----------------------------------------------------------------------------------------------------
 
     def neighbours(self) -> None:
@@ -315,11 +166,9 @@ class Story:
         self.do(ann, "alias", "ann-home", "annhome", what="Ann's home takes a name")
         self.do(ben, "alias", "ben", "ben", what="Ben takes a name")
         self.do(ben, "alias", "ann-home", "benhome", what="which nobody can take again", expect="name.taken")
-        found = self.do(ben, "resolve", "ann-home", what="Ben finds Ann's home").result
+        found = self.do(ben, "resolve", "ann-home", what="Ben finds Ann's home").field("id")
         mine = id_text(read_entity(ann.directory / "annhome.ent").id)
-        tell.row(
-            "it is the one that Ann means", expected=mine, seen=found.get("id") if isinstance(found, dict) else found
-        )
+        tell.row("it is the one that Ann means", expected=mine, seen=found)
         self.do(
             ann, "grant", "--from", "annhome.ent", "--to", "annhome", f"publish@annhome/{PORCH}",
             what="a paste of one's own key is caught", expect="grant.bad",
@@ -335,9 +184,9 @@ class Story:
         granted = self.do(
             ann, "grant", "--from", "annhome.ent", "--to", "ben", "--indirections", "3",
             "publish,subscribe@annhome/s.light/porch/*", what="Ann's home grants Ben the porch light",
-        ).result  # fmt: skip
-        self.shared = str(granted.get("id", "")) if isinstance(granted, dict) else ""
-        self._start_home(ben, BEN_HOME)
+        )  # fmt: skip
+        self.shared = str(granted.field("id"))
+        self.start_home(ben, BEN_HOME)
         self.do(
             ben, "grant", "--from", "ben.ent", "--to", "mirror", "--indirections", "2", f"publish@ann-home/{PORCH}",
             what="Ben hands it on to his controller",
@@ -379,14 +228,9 @@ class Story:
             )  # fmt: skip
         self.do(ben, "prove", "--subject", "hop3", f"publish@ann-home/{PORCH}", what="three hops further is allowed")
         self.do(
-            ben,
-            "prove",
-            "--subject",
-            "hop4",
-            f"publish@ann-home/{PORCH}",
-            what="the fourth is not",
-            expect="proof.none",
-        )
+            ben, "prove", "--subject", "hop4", f"publish@ann-home/{PORCH}",
+            what="the fourth is not", expect="proof.none",
+        )  # fmt: skip
         self.do(
             ben, "grant", "--from", "ben.ent", "--to", "hop4", "publish@ann-home/s.light/*",
             what="Ben signs more than he holds, and is warned",
@@ -414,7 +258,7 @@ class Story:
         )
         self._wait_until_heard(listening, ann)
         heard = listening.ready()
-        tell.line("  ", ui.paint("ben$ ", "faint"), "wave subscribe 'ann-home/s.light/porch/+/signal/+' --from ben.ent")
+        tell.command(ben, "subscribe", "ann-home/s.light/porch/+/signal/+", "--from", "ben.ent")
         tell.line(f"    heard: {heard.get('payload')}")
         tell.row("he hears the light", expected="ann-home", seen="ann-home" if heard else "nothing")
         height = self._revoke()
@@ -438,12 +282,7 @@ class Story:
         ended = listening.ended(ENDS_WITHIN)
         tell.line(f"  Ben's open subscription has ended by itself, with status {ended}.")
         tell.row("Ben's open subscription ends", expected=1, seen=ended)
-        drawn = ann.run("graph", "annhome", "--format", "json").result
-        edges = {edge["dot"]: edge["state"] for edge in drawn["edges"]} if isinstance(drawn, dict) else {}
-        tell.line("  ", ui.paint("ann$ ", "faint"), "wave graph annhome")
-        for line in ann.shown("graph", "annhome"):
-            tell.line(f"    {line}")
-        tell.row("the graph has dropped the edge", expected="gone", seen=edges.get(self.shared, "gone"))
+        self.graph_without(ann, "annhome", self.shared)
         before = self.count(ann, "hall")
         self.send(ann, "carol.ent", f"annhome/{SET_POINT}", '{"hsp": 70}', what="Carol's grant stands")
         self.device(ann, "hall", before=before, what="and works", expect="carol: hsp 70")
@@ -456,7 +295,5 @@ class Story:
                 return
 
     def _revoke(self) -> int:
-        came = self.do(
-            self.ann, "revoke", "--from", "annhome.ent", "--dot", self.shared, what="Ann revokes Ben's DoT"
-        ).result
-        return int(came.get("height", 0)) if isinstance(came, dict) else 0
+        came = self.do(self.ann, "revoke", "--from", "annhome.ent", "--dot", self.shared, what="Ann revokes Ben's DoT")
+        return int(came.field("height") or 0)
