@@ -72,8 +72,12 @@ def _groups(objects: list[bytes]) -> Iterable[tuple[bytes, ...]]:
 
 @verb
 @click.option("--promiser", "promisers", type=ENTITY, multiple=True, metavar="ENTITY", help="A promiser's public file.")
+@click.option("--decisions", "log", type=FILE, metavar="FILE", help="Verify a guard's log of decisions instead.")
+@click.option("--head", metavar="NUMBER:HASH", help="With --decisions: a head that was noted, which must be in it.")
 @click.argument("files", nargs=-1, type=FILE, metavar="[FILE.promise]...")
-def audit(session: Session, promisers: tuple[str, ...], files: tuple[str, ...]) -> None:
+def audit(
+    session: Session, *, promisers: tuple[str, ...], log: str | None, head: str | None, files: tuple[str, ...]
+) -> None:
     """Check promises that objects would be anchored: those in the files, or without any, all in WAVE_HOME/promises.
 
     A promise is kept when the object stands on the chain by the promised block, pending until then, and broken when
@@ -82,6 +86,9 @@ def audit(session: Session, promisers: tuple[str, ...], files: tuple[str, ...]) 
     """
     from wave.agent.wire import Audit
 
+    if log is not None:
+        _verify_log(session, log, head)
+        return
     paths = [Path(file) for file in files] or _kept(session)
     views: list[PromiseView] = []
     reply = session.call(Audit())
@@ -106,6 +113,15 @@ def audit(session: Session, promisers: tuple[str, ...], files: tuple[str, ...]) 
     ui.show(document, lines, as_json=session.json)
     worst = next((verdict for verdict in _WORST_FIRST if any(view.verdict == verdict for view in views)), "kept")
     click.get_current_context().exit(_STATUS[worst])
+
+
+def _verify_log(session: Session, log: str, head: str | None) -> None:
+    """Say that a log of decisions is whole, offline; raise what was done to it."""
+    from wave.guard.log import verify_log
+
+    found = verify_log(Path(log), head=head)
+    line = f"{log} is whole: {found.lines} decisions; to note elsewhere: {found}"
+    ui.show({"file": log, "decisions": found.lines, "head": str(found)}, [line], as_json=session.json)
 
 
 _FIELDS: Final = ("promise", "promiser", "object", "received", "by", "verdict", "reason", "height", "withheld")

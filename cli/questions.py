@@ -70,8 +70,15 @@ def what(session: Session, subject: str | None) -> None:
 @click.option("--subject", type=ENTITY, metavar="ENTITY", help="Who asks. Default: WAVE_ENTITY.")
 @click.option("--proof", "file", type=FILE, metavar="FILE", help="Explain what this proof is answered.")
 @click.option("--value", "values", multiple=True, metavar="NAME=NUMBER", help="A value that conditions ask about.")
+@click.option("--log", type=FILE, metavar="FILE", help="Look for DECISION in this log of a guard's, and verify it.")
 def why(
-    session: Session, texts: tuple[str, ...], subject: str | None, file: str | None, values: tuple[str, ...]
+    session: Session,
+    *,
+    texts: tuple[str, ...],
+    subject: str | None,
+    file: str | None,
+    values: tuple[str, ...],
+    log: str | None,
 ) -> None:
     """Explain a DECISION by its id, or what GRANT, [set:]perm@namespace/resource, would be answered now.
 
@@ -84,6 +91,9 @@ def why(
     if not any("@" in text for text in texts):
         if len(texts) > 1 or subject or file or values:
             raise click.UsageError("a decision's id stands alone; a grant is perm@namespace/resource")
+        if log is not None:
+            _show_logged(session, log, texts[0])
+            return
         call = Why(decision=texts[0])
     else:
         proof = None if file is None else reference.proof_file(file)[0].to_bytes()
@@ -101,3 +111,21 @@ def why(
     ui.show(reply, reply.lines, as_json=session.json)
     if call.decision is None and not reply.allowed:
         raise click.exceptions.Exit(_NO)
+
+
+def _show_logged(session: Session, log: str, decision: str) -> None:
+    """Print a decision of a guard's log."""
+    from pathlib import Path
+
+    from wave.guard.log import find_decision
+    from wave.times import instant_text
+
+    found = find_decision(Path(log), decision)
+    at = found.get("at")
+    told = {**found, "at": instant_text(at) if isinstance(at, int) else at}
+    pairs = [
+        (name.replace("_", " "), one)
+        for name, value in told.items()
+        for one in (value if isinstance(value, list) else [value])
+    ]
+    ui.show(found, ui.fields(pairs), as_json=session.json)

@@ -43,6 +43,9 @@ IMPORTERS = {
     "aiomqtt": ["wave/bus/mqtt_line.py", "devices/homeassistant/*.py"],
     "eth": ["wave/chain/node.py", "wave/chain/state*.py"],  # py-evm
     "eth_account": ["wave/chain/keystore.py", "wave/chain/payer.py"],
+    "grpc": ["wave/guard/grpc.py"],
+    "http_sf": ["wave/guard/signature.py"],
+    "httpx": ["wave/guard/httpx.py"],
     "msgpack": ["wave/codec.py"],
     "msgspec": ["wave/codec.py", "wave/agent/wire.py"],
     "nacl": ["wave/entities/keys.py"],

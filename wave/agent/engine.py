@@ -583,6 +583,12 @@ class Engine:
         found = [parse(decode_object(self.find_object(wire.FindObject(id=one)).data)) for one in call.objects]
         return rights.losses([commitment for thing in found for commitment in thing.fields.commitments])
 
+    def gains(self, call: wire.Gains) -> wire.GainsReply:
+        """Say who would gain what by DoTs that nobody has signed yet."""
+        rights = self._rights(anew=True)
+        rights.check_fresh()
+        return rights.gains([Dot.from_bytes(one) for one in call.dots])
+
 
 def _check_unrevoked(things: list[Thing], facts: Facts) -> None:
     """Raise :class:`Revoked` for what is void before it is published: the same words, signed again in one second."""
@@ -638,6 +644,7 @@ _ACTS: Final[dict[type[wire.Call[Any]], Callable[[Engine, Any], Any]]] = {
     wire.Who: Engine.who,
     wire.What: Engine.what,
     wire.Losses: Engine.losses,
+    wire.Gains: Engine.gains,
     wire.Log: Engine.log,
     wire.FactsSince: Engine.facts_since,
 }

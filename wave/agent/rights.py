@@ -14,7 +14,7 @@ from wave.dots.explain import explain
 from wave.dots.explanation import Explanation
 from wave.dots.facts import Facts
 from wave.dots.holdings import Effective, holdings
-from wave.dots.plan import losses
+from wave.dots.plan import Change, gains, losses
 from wave.dots.proof import Proof
 from wave.dots.request import Request, Statement
 from wave.entities.entity import EVERYBODY
@@ -155,16 +155,21 @@ class Rights:
     def losses(self, commitments: Collection[bytes]) -> wire.LossesReply:
         """Say who would lose what if these commitments were revoked; :class:`SearchExhausted`."""
         found = losses(self._knowledge.graph, self.facts, commitments, now=self.now)
-        return wire.LossesReply(
-            losses=tuple(
-                wire.LossView(
-                    id=id_text(loss.entity),
-                    name=self.name(loss.entity),
-                    right=holding_view(loss.right),
-                    instead=tuple(holding_view(right) for right in loss.instead),
-                )
-                for loss in found
+        return wire.LossesReply(losses=self._changes(found))
+
+    def gains(self, dots: Collection[Dot]) -> wire.GainsReply:
+        """Say who would gain what if these DoTs were given; :class:`SearchExhausted`."""
+        return wire.GainsReply(gains=self._changes(gains(self._knowledge.graph, self.facts, dots, now=self.now)))
+
+    def _changes(self, found: tuple[Change, ...]) -> tuple[wire.LossView, ...]:
+        return tuple(
+            wire.LossView(
+                id=id_text(change.entity),
+                name=self.name(change.entity),
+                right=holding_view(change.right),
+                instead=tuple(holding_view(right) for right in change.instead),
             )
+            for change in found
         )
 
 

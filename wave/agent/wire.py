@@ -396,7 +396,10 @@ class WhatReply(Message, frozen=True, kw_only=True):
 
 
 class LossView(Message, frozen=True, kw_only=True):
-    """A right that somebody would lose, and what is left in its place: narrower, shorter or under more conditions."""
+    """A right that somebody would lose, and what is left in its place: narrower, shorter or under more conditions.
+
+    Or, of a gain, the right that somebody would have, and what it has already.
+    """
 
     id: str
     name: str
@@ -408,6 +411,12 @@ class LossesReply(Message, frozen=True, kw_only=True):
     """Everything that would be lost; what everybody loses stands there once."""
 
     losses: tuple[LossView, ...]
+
+
+class GainsReply(Message, frozen=True, kw_only=True):
+    """Everything that would be gained; what everybody gains stands there once."""
+
+    gains: tuple[LossView, ...]
 
 
 class FactsReply(Message, frozen=True, kw_only=True):
@@ -613,6 +622,13 @@ class Losses(Call[LossesReply], frozen=True, kw_only=True):
     objects: tuple[str, ...]
 
 
+class Gains(Call[GainsReply], frozen=True, kw_only=True):
+    """Say who would gain what if these DoTs were given, whose signatures are not looked at: before they are signed."""
+
+    path = "gains"
+    dots: tuple[bytes, ...]
+
+
 class FactsSince(Call[FactsReply], frozen=True, kw_only=True):
     """Say what the registry's newest block is and what was revoked since a known one, for checks made elsewhere.
 
@@ -655,6 +671,7 @@ CALLS: tuple[type[Call[Any]], ...] = (
     Who,
     What,
     Losses,
+    Gains,
     Log,
     FactsSince,
 )

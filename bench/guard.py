@@ -1,0 +1,312 @@
+"""What a guard costs: beside bare signatures, and in front of handlers that answer at once.
+
+Servers run in a process of their own, clients in another; guarded and unguarded take turns in the same run, and of each
+the quickest turns count, as what else runs on the machine can only slow them down.
+"""
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+from itertools import count
+from multiprocessing import get_context
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from nacl.signing import VerifyKey
+
+from bench.figure import Figure
+from bench.verify import DAY, NOW
+from wave.codec import id_text
+from wave.dots.dot import Dot
+from wave.dots.facts import Facts
+from wave.dots.proof import Proof
+from wave.entities.entity import EntitySecret
+from wave.entities.object import DOT, signing_input
+from wave.guard.aiohttp import middleware
+from wave.guard.asgi import Message, Receive, Scope, Send, WaveMiddleware
+from wave.guard.guard import Guard
+from wave.guard.rules import Rule
+from wave.guard.session import SESSION_PATH, Half, counter_text, keyed, parse_half
+from wave.guard.shown import by_id, whole
+from wave.guard.signature import PROOF_HEADER, SESSION_TAG, HttpRequest, read, sign, signature_headers, to_sign
+from wave.namespace.grant import right
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+HOST = "models.example"
+PATH = "/models/alpha/infer"
+BODY = b'{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1.0]}]}'
+RULES = [Rule("POST", "/models/{model}/infer", "predict", "models/{model}")]
+PROOFS = 400  # shown for the first time, in each turn as many others
+SIGHT_BOUND = 1.5
+THROUGHPUT_BOUND = 1 / 0.8
+TURNS = 12
+REQUESTS = 1_500  # in a turn
+CONNECTIONS = 8
+
+
+def figures() -> Iterator[Figure]:
+    """Yield what first and further sight cost, and the throughput of each server."""
+    first, seen = asyncio.run(_sights())
+    yield Figure("guard, proof of 3 DoTs first seen / 4 bare signatures", first, "x", SIGHT_BOUND, "p50")
+    yield Figure("guard, proof seen before / 1 bare signature", seen, "x", SIGHT_BOUND, "p50")
+    for kind in ("aiohttp", "asgi"):
+        plain, carrying, guarded = _throughput(kind)
+        note = f"{guarded:,.0f} of {plain:,.0f} requests/s"
+        yield Figure(f"{kind}, unguarded / guarded with a session", plain / guarded, "x", THROUGHPUT_BOUND, note)
+        note = "what reading the longer requests costs any server"
+        yield Figure(f"{kind}, unguarded, plain / signed requests", plain / carrying, "x", None, note)
+
+
+# Beside bare signatures -------------------------------------------------------------------------------------------
+
+
+class Town:
+    """A namespace, and proofs of three DoTs by which one sender may predict, as many different ones as wanted."""
+
+    def __init__(self, now: int = NOW) -> None:
+        """Make everybody, the same each time."""
+        numbers = count()
+        self.now = now
+        self.people = [
+            EntitySecret.create(lambda size: next(numbers).to_bytes(size), created=now - DAY, expires=now + 3650 * DAY)
+            for _ in range(4)
+        ]
+        self.facts = Facts(1, bytes(32), now, {bytes(32): 1})
+
+    @property
+    def sender(self) -> EntitySecret:
+        """Who asks."""
+        return self.people[-1]
+
+    def proof(self, number: int) -> Proof:
+        """Return one of the proofs."""
+        path = [
+            Dot.create(
+                giver,
+                receiver=receiver.id,
+                namespace=self.people[0].id,
+                grants=(right(("predict",), "models/*"),),
+                created=self.now - DAY,
+                expires=self.now + 30 * DAY + number,
+                indirections=3,
+            )
+            for giver, receiver in zip(self.people, self.people[1:], strict=False)
+        ]
+        return Proof.build((tuple(path),), [person.entity for person in self.people])
+
+    def guard(self, host: str, clock: Callable[[], float] = lambda: NOW) -> Guard:
+        """Return a guard of the namespace."""
+
+        async def facts() -> Facts:
+            now = int(clock())
+            if now != self.facts.time:
+                self.facts = replace(self.facts, time=now)
+            return self.facts
+
+        return Guard(self.people[0].id, RULES, facts=facts, authorities=[host], clock=clock)
+
+
+def _signed(town: Town, shown: str, number: int) -> HttpRequest:
+    request = HttpRequest(
+        "POST", "http", HOST, PATH, "", {"content-type": "application/json", PROOF_HEADER: shown}, BODY
+    )
+    made = sign(town.sender, request, created=NOW, expires=NOW + 60, nonce=number.to_bytes(16))
+    return request._replace(headers={**request.headers, **{name.lower(): value for name, value in made.items()}})
+
+
+async def _sights() -> tuple[float, float]:
+    """Return what it costs to admit at first and at further sight, against bare signatures over the same bytes."""
+    town, numbers = Town(), count()
+    guard = town.guard(HOST)
+    first, seen, bare_four, bare_one = [], [], [], []
+    key = town.sender.entity.verify_key
+    for number in range(PROOFS):
+        proof = town.proof(number)
+        new = _signed(town, whole(proof), next(numbers))
+        old = _signed(town, by_id(proof), next(numbers))
+        first.append(await _seconds(guard.admit, new))
+        seen.append(await _seconds(guard.admit, old))
+        of_new, of_old = read(new), read(old)
+        dots = [
+            (giver.entity.verify_key, signing_input(DOT, dot.body), dot.signature)
+            for giver, dot in zip(town.people, proof.dots, strict=False)
+        ]
+        bare_four.append(_bare([*dots, (key, of_new.base, of_new.value)]))
+        bare_one.append(_bare([(key, of_old.base, of_old.value)]))
+    return median(first) / median(bare_four), median(seen) / median(bare_one)
+
+
+async def _seconds(admit: Callable[[HttpRequest], Awaitable[object]], request: HttpRequest) -> float:
+    begun = time.perf_counter()
+    await admit(request)
+    return time.perf_counter() - begun
+
+
+def _bare(signed: list[tuple[bytes, bytes, bytes]]) -> float:
+    begun = time.perf_counter()
+    for key, message, signature in signed:
+        VerifyKey(key).verify(message, signature)
+    return time.perf_counter() - begun
+
+
+# In front of handlers ---------------------------------------------------------------------------------------------
+
+
+def _throughput(kind: str) -> tuple[float, float, float]:
+    """Return how many requests a second a server answers: without a guard, plain and signed, and with one."""
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    now = int(time.time())
+    server = context.Process(target=_serve, args=(kind, now, there), daemon=True)
+    server.start()
+    ports = here.recv()
+    try:
+        return asyncio.run(_drive(Town(now), *ports))
+    finally:
+        server.terminate()
+        server.join()
+
+
+def _serve(kind: str, now: int, pipe: "Connection[Any, Any]") -> None:
+    asyncio.run({"aiohttp": _serve_aiohttp, "asgi": _serve_asgi}[kind](Town(now), pipe))
+
+
+def _listening() -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio then sets TCP_NODELAY
+    listener.bind(("127.0.0.1", 0))
+    return listener
+
+
+async def _serve_aiohttp(town: Town, pipe: "Connection[Any, Any]") -> None:
+    from aiohttp import web
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=b"{}", content_type="application/json")
+
+    listeners = [_listening() for _ in range(2)]
+    ports = [one.getsockname()[1] for one in listeners]
+    for listener, guarded in zip(listeners, (False, True), strict=True):
+        guards = [middleware(town.guard(f"127.0.0.1:{ports[1]}", time.time))] if guarded else []
+        app = web.Application(middlewares=guards)
+        app.router.add_post("/models/{model}/infer", answer)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        await web.SockSite(runner, listener).start()
+    pipe.send(ports)
+    await asyncio.Event().wait()
+
+
+async def _serve_asgi(town: Town, pipe: "Connection[Any, Any]") -> None:
+    import uvicorn
+
+    async def app(_: Scope, receive: Receive, send: Send) -> None:
+        message: Message = await receive()
+        while message.get("more_body"):
+            message = await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+        await send({"type": "http.response.body", "body": b"{}"})
+
+    listeners = [_listening() for _ in range(2)]
+    ports = [one.getsockname()[1] for one in listeners]
+    guarded = WaveMiddleware(app, town.guard(f"127.0.0.1:{ports[1]}", time.time))
+    servers = [uvicorn.Server(uvicorn.Config(one, log_level="critical", lifespan="off")) for one in (app, guarded)]
+    running = [
+        asyncio.create_task(server.serve(sockets=[listener]))
+        for server, listener in zip(servers, listeners, strict=True)
+    ]
+    while not all(server.started for server in servers):  # noqa: ASYNC110 - it has no event to wait for
+        await asyncio.sleep(0.01)
+    pipe.send(ports)
+    await asyncio.gather(*running)
+
+
+async def _drive(town: Town, plain_port: int, guarded_port: int) -> tuple[float, float, float]:
+    """Take turns; return the requests a second of the quickest quarter of each."""
+    session = await _Session.begin(town, guarded_port)
+    plain, carrying, guarded = [], [], []
+    for _ in range(TURNS):
+        plain.append(await _turn(plain_port, [_bytes(session.request(plain_port))] * REQUESTS))
+        asked = [_bytes(session.signed()) for _ in range(REQUESTS)]
+        carrying.append(await _turn(plain_port, asked))
+        guarded.append(await _turn(guarded_port, asked))
+    best = TURNS // 4
+    quickest = [median(sorted(one)[-best:]) for one in (plain, carrying, guarded)]
+    return quickest[0], quickest[1], quickest[2]
+
+
+class _Session:
+    """A session with the guarded server."""
+
+    def __init__(self, port: int, identity: str, key: bytes, proof: Proof) -> None:
+        self._port, self._identity, self._key, self._proof = port, identity, key, proof
+        self._numbers = count(1)
+
+    @classmethod
+    async def begin(cls, town: Town, port: int) -> "_Session":
+        """Shake hands."""
+        half, now = Half(), int(time.time())
+        proof = town.proof(0)
+        body = json.dumps({"exchange": id_text(half.public), "method": "POST", "path": PATH}).encode()
+        headers = {"content-type": "application/json", PROOF_HEADER: whole(proof)}
+        request = HttpRequest("POST", "http", f"127.0.0.1:{port}", SESSION_PATH, "", headers, body)
+        made = sign(town.sender, request, created=now, expires=now + 60, nonce=now.to_bytes(16))
+        request = request._replace(headers={**headers, **{name.lower(): text for name, text in made.items()}})
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        told = json.loads(await _ask(reader, writer, _bytes(request)))
+        writer.close()
+        key = half.key(parse_half(told["exchange"]), read(request).base, told["session"])
+        return cls(port, told["session"], key, proof)
+
+    def request(self, port: int) -> HttpRequest:
+        """Return the request as one sends it to who does not guard."""
+        return HttpRequest("POST", "http", f"127.0.0.1:{port}", PATH, "", {"content-type": "application/json"}, BODY)
+
+    def signed(self) -> HttpRequest:
+        """Return the next request of the session."""
+        request, now = self.request(self._port), int(time.time())
+        request = request._replace(headers={**request.headers, PROOF_HEADER: by_id(self._proof)})
+        nonce = counter_text(next(self._numbers))
+        base, parameters = to_sign(
+            request, created=now, expires=now + 60, nonce=nonce, key=self._identity, tag=SESSION_TAG
+        )
+        return request._replace(
+            headers={**request.headers, **signature_headers(BODY, parameters, keyed(self._key)(base))}
+        )
+
+
+def _bytes(request: HttpRequest) -> bytes:
+    headers = {"Host": request.authority, **request.headers, "Content-Length": str(len(request.body))}
+    lines = [f"{request.method} {request.path} HTTP/1.1", *[f"{name}: {value}" for name, value in headers.items()]]
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + request.body
+
+
+async def _turn(port: int, requests: list[bytes]) -> float:
+    """Return the requests a second over a few connections, each of which asks one at a time."""
+
+    async def one(mine: list[bytes]) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for request in mine:
+            await _ask(reader, writer, request)
+        writer.close()
+
+    begun = time.perf_counter()
+    await asyncio.gather(*[one(requests[place::CONNECTIONS]) for place in range(CONNECTIONS)])
+    return len(requests) / (time.perf_counter() - begun)
+
+
+async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> bytes:
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    if not head.startswith(b"HTTP/1.1 200"):
+        raise RuntimeError(f"the server answered {head[:80]!r}")
+    lower = head.lower()
+    if b"chunked" in lower:
+        body = await reader.readuntil(b"0\r\n\r\n")
+        return body.partition(b"\r\n")[2].rpartition(b"\r\n0\r\n")[0]
+    length = int(lower.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    return await reader.readexactly(length)

@@ -1,0 +1,197 @@
+"""Sessions: requests numbered, each good once, under a key that only the signer and this service have."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.guard.gate import INFER, Gate, with_headers
+from wave.codec import id_text
+from wave.errors import (
+    BadDigest,
+    BadHttpSignature,
+    BadPayload,
+    BadSignature,
+    ConditionMissing,
+    MessageStale,
+    NotMapped,
+    OutOfScope,
+    RateExceeded,
+    Replayed,
+    Revoked,
+    UnknownSession,
+    WrongProof,
+)
+from wave.guard.session import SESSION_PATH, Half, Sessions, counter_text, keyed, parse_half
+from wave.guard.shown import Shown, by_id, whole
+from wave.guard.signature import PROOF_HEADER, SESSION_TAG, HttpRequest, read, signature_headers, to_sign
+from wave.limits import LIMITS
+from wave.namespace.condition import rate, where
+
+
+class Open:
+    """A session begun with a gate, as a client would."""
+
+    def __init__(self, gate: Gate, identity: str, key: bytes, proof: Any) -> None:
+        self.gate, self.identity, self.key, self.proof = gate, identity, key, proof
+
+    @classmethod
+    async def begin(cls, gate: Gate, proof: Any = None, **body: Any) -> "Open":
+        half = Half()
+        shown = proof or gate.proof
+        request = handshake(gate, shown, **{"exchange": id_text(half.public), **body})
+        answer = await gate.guard.begin_session(request)
+        told = json.loads(answer.body)
+        key = half.key(parse_half(told["exchange"]), read(request).base, told["session"])
+        return cls(gate, told["session"], key, shown)
+
+    def request(self, number: int, *, key: bytes | None = None, nonce: str | None = None, **parts: Any) -> HttpRequest:
+        shown = with_headers(self.gate.request(**parts), {PROOF_HEADER: by_id(self.proof)})
+        now = self.gate.world.now
+        text = counter_text(number) if nonce is None else nonce
+        base, parameters = to_sign(shown, created=now, expires=now + 60, nonce=text, key=self.identity, tag=SESSION_TAG)
+        return with_headers(shown, signature_headers(shown.body, parameters, keyed(key or self.key)(base)))
+
+
+def handshake(gate: Gate, shown: Any, name: str = "bob", **body: Any) -> HttpRequest:
+    text = json.dumps({"method": "POST", "path": INFER, **body}).encode()
+    return gate.signed(name, proof=shown, path=SESSION_PATH, body=text)
+
+
+async def test_requests_of_a_session_are_good_once_each_in_any_order_within_its_window() -> None:
+    gate = Gate()
+    session = await Open.begin(gate)
+    for number in (1, 3, 2, 1025, 5):
+        assert await gate.admit(session.request(number))
+    for number in (1025, 5):
+        with pytest.raises(Replayed):
+            await gate.admit(session.request(number))
+    with pytest.raises(MessageStale):
+        await gate.admit(session.request(1))
+    assert await gate.admit(session.request(100_000))
+    with pytest.raises(MessageStale):
+        await gate.admit(session.request(100_000 - LIMITS.session_window))
+    assert await gate.admit(session.request(100_001 - LIMITS.session_window))
+
+
+async def test_what_was_changed_on_the_way_is_refused_and_uses_no_number_up() -> None:
+    gate = Gate()
+    session = await Open.begin(gate)
+    request = session.request(1)
+    for altered, kind in (
+        (request._replace(path="/models/beta/infer"), BadSignature),
+        (request._replace(query="?x"), BadSignature),
+        (request._replace(method="GET", path="/models/alpha"), BadSignature),
+        (request._replace(body=b"other"), BadDigest),
+        (session.request(1, key=bytes(32)), BadSignature),
+        (session.request(1, nonce="x" * 22), BadHttpSignature),
+        (session.request(1, nonce="1" * 16), BadHttpSignature),
+    ):
+        with pytest.raises(kind):
+            await gate.admit(altered)
+    assert await gate.admit(request)
+
+
+async def test_each_request_is_asked_for_its_own_right() -> None:
+    gate = Gate()
+    session = await Open.begin(gate, gate.world.proof(gate.world.grant("home", "bob", "predict@home/models/alpha")))
+    assert await gate.admit(session.request(1))
+    with pytest.raises(OutOfScope) as caught:
+        await gate.admit(session.request(2, path="/models/beta/infer"))
+    assert caught.value.details["missing"]
+
+
+async def test_a_session_ends_with_a_revocation_and_at_its_end() -> None:
+    gate = Gate()
+    session = await Open.begin(gate)
+    gate.world.pass_time(LIMITS.session_lifetime - 1)
+    assert await gate.admit(session.request(1))
+    gate.world.pass_time(1)
+    with pytest.raises(UnknownSession):
+        await gate.admit(session.request(2))
+    session = await Open.begin(gate)
+    gate.world.revoke(gate.path[2])
+    with pytest.raises(Revoked):
+        await gate.admit(session.request(1))
+
+
+async def test_rates_and_bounds_hold_in_a_session_and_its_beginning_uses_none_up() -> None:
+    gate = Gate()
+    proof = gate.world.proof(gate.world.grant("home", "bob", "predict@home/*", conditions=(rate("1/60s"),)))
+    session = await Open.begin(gate, proof)
+    assert await gate.admit(session.request(1))
+    with pytest.raises(RateExceeded):
+        await gate.admit(session.request(2))
+    bounded = gate.world.proof(gate.world.grant("home", "bob", "predict@home/*", conditions=(where("rows 1..2"),)))
+    with pytest.raises(ConditionMissing):
+        await Open.begin(gate, bounded)
+
+
+async def test_another_proof_than_the_sessions_is_refused() -> None:
+    gate = Gate()
+    session = await Open.begin(gate)
+    session.proof = gate.world.proof(gate.world.grant("home", "bob", "predict@home/*"))
+    with pytest.raises(WrongProof):
+        await gate.admit(session.request(1))
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"exchange": None}, BadPayload),
+        ({"exchange": "short"}, BadPayload),
+        ({"exchange": id_text(bytes(32))}, BadPayload),
+        ({"exchange": id_text(b"\1" + bytes(31))}, BadPayload),
+        ({"exchange": id_text(Half().public), "path": "/nowhere"}, NotMapped),
+        ({"exchange": id_text(Half().public), "path": 5}, BadPayload),
+        ({"exchange": id_text(Half().public), "proof": "id=x"}, WrongProof),
+    ],
+)
+async def test_a_handshake_that_cannot_be_kept_is_refused(body: dict[str, Any], kind: type[Exception]) -> None:
+    gate = Gate()
+    if body.get("proof"):
+        body = {**body, "proof": whole(gate.world.proof(gate.world.grant("home", "bob", "predict@home/*")))}
+    with pytest.raises(kind):
+        await gate.guard.begin_session(handshake(gate, gate.proof, **body))
+    assert len(gate.guard.sessions) == 0
+
+
+async def test_a_handshake_is_good_once_and_for_who_holds_the_right() -> None:
+    gate = Gate()
+    request = handshake(gate, gate.proof, exchange=id_text(Half().public))
+    await gate.guard.begin_session(request)
+    with pytest.raises(Replayed):
+        await gate.guard.begin_session(request)
+    eve = gate.world.proof(also="eve")
+    with pytest.raises(Exception, match="nothing shows"):
+        await gate.guard.begin_session(handshake(gate, eve, "eve", exchange=id_text(Half().public)))
+
+
+async def test_a_session_does_not_begin_within_another() -> None:
+    gate = Gate()
+    session = await Open.begin(gate)
+    with pytest.raises(BadHttpSignature):
+        await gate.guard.begin_session(session.request(1, path=SESSION_PATH))
+
+
+def test_a_senders_own_sessions_give_way_first_and_then_the_one_longest_unused() -> None:
+    gate = Gate()
+    shown, half = Shown.of(gate.proof), Half().public
+    sessions = Sessions(bound=4, per_sender=2)
+
+    def begin(sender: int, number: int) -> str:
+        return sessions.begin(bytes([sender]), shown, half, b"", until=10, drawn=bytes([number]) * 16)[0]
+
+    first, second, third = (begin(1, number) for number in (1, 2, 3))
+    with pytest.raises(UnknownSession):
+        sessions.find(first, 0)
+    others = [begin(sender, sender) for sender in (4, 5)]
+    assert sessions.find(second, 0).until == 10
+    begin(6, 6)
+    assert len(sessions) == 4
+    with pytest.raises(UnknownSession):
+        sessions.find(third, 0)
+    assert sessions.find(second, 9).identity == second
+    with pytest.raises(UnknownSession):
+        sessions.find(second, 10)
+    assert sessions.find(others[0], 0).sender == bytes([4])
