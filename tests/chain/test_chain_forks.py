@@ -251,7 +251,7 @@ def test_an_object_in_a_batch_counts_from_its_earliest_block_whichever_came_in_f
     chain.say()
     chain.say(BOB.entity.to_bytes())
     follower.sync()
-    assert follower.ingest_batch(sha256(b"0"), [BOB.entity.to_bytes(), ALICE.entity.to_bytes(), b"junk"]) == 1
+    assert follower.ingest_batch(sha256(b"0"), [BOB.entity.to_bytes(), ALICE.entity.to_bytes(), b"junk"]) == 2
     assert [entry.height for entry in (*follower.variants(BOB.id), *follower.variants(ALICE.id))] == [1, 1]
     assert follower.refused() == {"object.malformed": 1}
     assert follower.missing_batches() == []

@@ -218,9 +218,10 @@ class Follower:
     def ingest_batch(self, root: bytes, objects: Sequence[bytes]) -> int:
         """Take in the objects under an anchored root, which the caller has checked, at its first anchor's height.
 
-        Return how many were new; 0 for a batch that was taken in before. What does not parse is counted and kept out.
-        When the anchor's block is unwound, the objects go with it, and the root is among :meth:`missing_batches`
-        again as soon as it is anchored again. Raises UnknownObject for a root that is not anchored on this chain.
+        Return how many did not stand there or earlier before; 0 for a batch that was taken in before. What does not
+        parse is counted and kept out. When the anchor's block is unwound, the objects go with it, and the root is among
+        :meth:`missing_batches` again as soon as it is anchored again. Raises UnknownObject for a root that is not
+        anchored on this chain.
         """
         taken = self._replica.take_in_batch(root, objects)
         if taken is None:

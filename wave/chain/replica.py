@@ -289,7 +289,7 @@ class Replica:
         return step
 
     def take_in_batch(self, root: bytes, objects: Sequence[bytes]) -> tuple[Step, int] | None:
-        """Take in the objects under an anchored root, at its first anchor; return also how many were new.
+        """Take in the objects under an anchored root, at its first anchor; return also how many rows that added.
 
         None when there is no such anchor, or its batch was taken in already.
         """
@@ -304,15 +304,11 @@ class Replica:
             if anchor is None:
                 return None
             height, index = anchor
-            (before,) = run("SELECT coalesce(max(seq), 0) FROM objects").fetchone()
+            before = self.database.total_changes
             self._put(step.rows((Published(height, index, data) for data in objects), batch=True))
+            new = self.database.total_changes - before
             run("INSERT INTO batches VALUES (?, ?)", (root, height))
             self._count(step.refused)
-            (new,) = run(
-                "SELECT count(*) FROM objects AS new WHERE seq > ?"
-                " AND NOT EXISTS (SELECT 1 FROM objects WHERE key = new.key AND height > new.height)",
-                (before,),
-            ).fetchone()
         return step, new
 
     def _put(self, rows: Iterable[tuple[Row, int]]) -> None:

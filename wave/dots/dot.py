@@ -15,6 +15,7 @@ from wave.codec import (
     amend,
     between,
     id_text,
+    record_bytes,
     sha256,
 )
 from wave.entities import keys
@@ -115,9 +116,10 @@ class Dot(Certified):
             raise BadGrant("what everybody holds cannot be handed on", hint="leave --indirections out")
         blank = DotFields(VERSION, giver.id, receiver, namespace, grants, indirections, created, expires, (), comment)
         own = sha256(revocation_preimage(giver.seed, DOT, blank))
-        body = _FORMAT.encode(amend(blank, commitments=(own, *revokers)))
-        dot = cls(body, giver.sign(DOT, body))
-        dot.to_bytes()
+        body = record_bytes(amend(blank, commitments=(own, *revokers)))
+        dot = cls(body, giver.sign(DOT, body))  # parsed as any reader does
+        if len(body) > LIMITS.object_bytes // 2:
+            dot.to_bytes()
         return dot
 
     @property
