@@ -41,7 +41,7 @@ $(NODES): tests/nodes/package.json tests/nodes/package-lock.json tests/nodes/.np
 	@touch $@
 
 test: $(STAMP) ## run the tests; those of nodes that are not fetched are skipped, unless WAVE_CI is set
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 faults: $(STAMP) ## run every combination of three faulty endpoints among seven; takes minutes
 	WAVE_ALL_FAULTS=1 $(BIN)/python -m pytest tests/chain/test_chain_quorum.py

@@ -1,10 +1,11 @@
 """``wave demo``: two homes, one chain and a revocation; each home in full; and two people in two terminals."""
 
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Final
@@ -73,6 +74,7 @@ def demo(
 
     started = time.monotonic()
     with ExitStack() as stack:
+        stack.enter_context(_stopped_alike())
         root = _kept(Path(keep)) if keep else Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wave-")))
         teller = Teller(quiet=session.json, pause=_wait_for_enter if pause else lambda: None)
         stage = stack.enter_context(Stage(root))
@@ -93,6 +95,16 @@ def demo(
             _show_way(root, which if role is None else role)
     if wrong:
         raise Different
+
+
+@contextmanager
+def _stopped_alike() -> Iterator[None]:
+    """Have SIGTERM end the body as Ctrl-C does, so that what it started is stopped."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tour(stage: "Stage", teller: "Teller") -> "list[Row]":

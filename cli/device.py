@@ -5,19 +5,20 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import click
 
 from cli import ui
-from cli.options import ENTITY, FILE, secret_options, verb
+from cli.options import ENTITY, FILE, Kind, secret_options, verb
 from cli.running import agent_of, carry_out, print_line, resolve, router_option, say_ready
 from cli.service import metrics_option, places, service
 from cli.session import Session
-from wave.errors import BadRequest, EntityInUse
+from wave.errors import BadRequest, BadSetting, EntityInUse, NotFound, Refused, WaveError
 
 if TYPE_CHECKING:
     from devices.controller import Controller
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from devices.log import DecisionLog, Entry
     from devices.plan import DevicePlan
     from devices.units import Word
+    from wave.agent.client import AgentClient
 
+_Wanted: TypeAlias = tuple[bytes, str, str]  # a namespace, a permission, a pattern
 _SLOW: Final = 3.0  # seconds until a device that is not ready says what it waits for
 _CONTROLLER: Final = "controller"
 _SECRETS: Final = Path("/etc/wave")
@@ -61,7 +64,7 @@ def device() -> None:
 @router_option
 @_device_options
 @click.option("--log", type=FILE, metavar="FILE", help="The decision log. Default: INSTANCE.log in the logs directory.")
-@click.argument("kind")
+@click.argument("kind", type=Kind())
 @click.argument("instance")
 def device_run(
     session: Session,
@@ -92,6 +95,8 @@ def device_run(
     from cli import reference
 
     secret = reference.secret(session, signer, passphrase_file)
+    if kind != _CONTROLLER and file is not None:
+        _read_once(Path(file))
 
     async def main() -> None:
         from devices.controller import RULES, Place
@@ -111,13 +116,16 @@ def device_run(
                 return Place(await resolve(session, agent, written.namespace), written.resource)
 
             actor: Device[Any] | Controller
+            wanted: list[_Wanted]
             what = kind
             if kind == _CONTROLLER:
-                if rule is None or rule not in RULES or target is None or not sources:
-                    raise BadRequest("a controller needs --rule, --on and --to", hint=f"rules: {', '.join(RULES)}")
+                acts, commanded = _rule_and_target(rule, sources, target)
                 pairs = [one.partition("=") for one in sources]
                 heard = {key: await place(text) for key, _, text in pairs}
-                acting = site.controller(instance, secret, heard, await place(target), RULES[rule], tell=tell)
+                aim = await place(commanded)
+                acting = site.controller(instance, secret, heard, aim, RULES[acts], tell=tell)
+                wanted = [(one.namespace, "subscribe", one.resource) for one in heard.values()]
+                wanted.append((aim.namespace, "publish", aim.resource))
                 actor = await stack.enter_async_context(acting)
             else:
                 if namespace is None:
@@ -126,6 +134,7 @@ def device_run(
                 machine = plan.machine()
                 what = machine.kind
                 home_id = await resolve(session, agent, namespace)
+                wanted = [(home_id, permission, pattern) for permission, pattern in plan.rights()]
                 running = site.device(machine, instance, secret, home_id, tell=tell, also=also)
                 actor = await stack.enter_async_context(running)
 
@@ -134,12 +143,7 @@ def device_run(
 
             being = service(session, instance, metrics, facts=site.facts, parts=parts)
             await stack.enter_async_context(being)
-            try:
-                async with asyncio.timeout(_SLOW):
-                    await actor.ready.wait()
-            except TimeoutError:
-                ui.say(f"{instance} waits for {url or 'the router'}, and for the rights that --help names")
-                await _either(actor.ready, actor.displaced)
+            await _until_ready(actor, partial(_tell_missing, agent, actor, wanted, url))
             if not actor.displaced.is_set():
                 say_ready(session, what, f"the {what} {instance} is there", name=instance)
             await actor.displaced.wait()
@@ -149,6 +153,68 @@ def device_run(
 
 
 device.add_command(device_run, "run")
+
+
+def _rule_and_target(rule: str | None, sources: tuple[str, ...], target: str | None) -> tuple[str, str]:
+    """Return a controller's rule and what it commands; :class:`BadRequest` for what none can begin with."""
+    from devices.controller import RULES
+
+    known = f"there are {', '.join(RULES)}"
+    if rule is None or target is None or not sources:
+        raise BadRequest("a controller needs --rule, --on and --to", hint=f"of rules {known}")
+    if rule not in RULES:
+        raise BadRequest(f"there is no rule {rule[:40]!r}", hint=known)
+    return rule, target
+
+
+def _read_once(file: Path) -> None:
+    """Raise :class:`BadSetting` for a feed's file that cannot be read, or holds no number, when the feed begins."""
+    from devices.feed import FileFeed
+
+    feed = FileFeed(file)
+    try:
+        feed.pass_time(feed.initial(0), 0)
+    except WaveError as error:
+        raise BadSetting(error.message, hint="it holds a number from 0 to 100, and whoever writes it begins") from None
+
+
+async def _until_ready(actor: "Device[Any] | Controller", tell: Callable[[], Awaitable[None]]) -> None:
+    """Wait until an actor is ready, or gives up; ``tell`` what it waits for when that takes long."""
+    try:
+        async with asyncio.timeout(_SLOW):
+            await actor.ready.wait()
+    except TimeoutError:
+        try:
+            await tell()
+        except WaveError as error:
+            ui.warn(f"{actor.name} waits: {error.message}", error.hint)
+        await _either(actor.ready, actor.displaced)
+
+
+async def _tell_missing(
+    agent: "AgentClient", actor: "Device[Any] | Controller", wanted: "list[_Wanted]", url: str | None
+) -> None:
+    """Say what an actor that is not ready waits for: its router, or rights, with the line that grants them."""
+    from wave.agent.wire import Ask, Names, Prove, Wanted
+    from wave.codec import id_text
+
+    whose = id_text(actor.peer.secret.id)
+    names = (await agent.call(Names())).names
+    missing: dict[str, list[str]] = {}
+    for namespace, permission, pattern in wanted:
+        place = names.get(id_text(namespace), id_text(namespace))
+        statement = Wanted(permission=permission, pattern=pattern)
+        try:
+            await agent.call(Prove(ask=Ask(subject=whose, namespace=id_text(namespace), statements=(statement,))))
+        except (Refused, NotFound):
+            missing.setdefault(place, []).append(f"'{permission}@{place}/{pattern}'")
+    name = names.get(whose, whose)
+    for place, rights in missing.items():
+        told = f"{actor.name} waits for rights: its entity {name} has no {', '.join(rights)}"
+        ui.warn(told, f"{place} may sign: wave grant --from {place}.ent --to {name} {' '.join(rights)}")
+    if not actor.peer.connected:
+        hint = "" if url else "'wave router list NS' shows which one it should be, and where"
+        ui.warn(f"{actor.name} waits for {url or 'the router of its namespace'}, which does not answer", hint)
 
 
 async def _either(*events: asyncio.Event) -> None:
@@ -209,7 +275,7 @@ def controller_words(name: str, rule: str, sources: list[tuple[str, str]], targe
 @_device_options
 @click.option("--systemd", is_flag=True, help="Print a unit for systemd, the one supervisor that is known.")
 @click.option("--device", "hardware", multiple=True, metavar="NODE", help="Let it use a node such as /dev/gpiochip0.")
-@click.argument("kind")
+@click.argument("kind", type=Kind("agent", "router", "home"))
 @click.argument("instance", required=False)
 def device_install(
     session: Session,
@@ -235,16 +301,18 @@ def device_install(
     KIND may also be agent, router or home (whose INSTANCE is HOME.toml). The unit is shut in, runs as the user wave,
     leans on wave-agent.service and gets its secrets as credentials: --from and --passphrase-file name the files out of
     which systemd takes them. --from is /etc/wave/INSTANCE.ent by default. Without --metrics they are served on a
-    socket in the unit's runtime directory.
+    socket in the unit's runtime directory. Names are looked up now and printed as ids: the unit knows no names.
     """
     if not systemd:
         raise click.UsageError("say for whom: --systemd")
+    from cli import reference, unit
     from devices.plan import DevicePlan, name
     from devices.site import kind_of
     from devices.units import Credential, Runtime, Service
 
-    known = Path(signer) if signer is not None else None
+    known = None if signer is None else unit.secret_file(session, signer)
     words: list[Word]
+    files: list[Path] = []
     if kind in ("agent", "router"):
         title = instance or kind
         entity = known
@@ -252,35 +320,45 @@ def device_install(
     elif instance is None:
         raise BadRequest("INSTANCE is missing")
     elif kind == "home":
-        title = Path(instance).stem
+        title = Path(instance).stem.lower()
         entity = known or _SECRETS / f"{title}.ent"
-        words = [kind, "run", str(Path(instance).absolute())]
+        words = [kind, "run", str(unit.whole_path(instance))]
+        files += unit.home_files(session, unit.whole_path(instance))
     else:
         title = instance
         entity = known or _SECRETS / f"{title}.ent"
         words = ["device", "run"]
         if kind == _CONTROLLER:
-            if rule is None or target is None or not sources:
-                raise BadRequest("a controller needs --rule, --on and --to")
+            acts, commanded = _rule_and_target(rule, sources, target)
             pairs = [one.partition("=") for one in sources]
-            words += controller_words(instance, rule, [(key, place) for key, _, place in pairs], target)
+            heard = [(key, unit.full(session, place)) for key, _, place in pairs]
+            words += controller_words(instance, acts, heard, unit.full(session, commanded))
         else:
             kind_of(kind)
             if namespace is None:
                 raise BadRequest("the home is not said", hint="name it with --namespace")
-            own = f"{Path(kind.rpartition(':')[0]).absolute()}:{kind.rpartition(':')[2]}" if ":" in kind else kind
-            number = Path(file).absolute() if file is not None else None
-            words += device_words(DevicePlan(own, instance, also, seed, number), namespace)
+            number = None if file is None else unit.whole_path(file)
+            device_plan = DevicePlan(unit.own_kind(kind), instance, also, seed, number)
+            files += unit.device_files(device_plan)
+            words += device_words(device_plan, reference.entity(session, namespace).text)
     name(title, "INSTANCE")
     if entity is not None:
-        words += ["--as" if kind == "router" else "--from", Credential("entity", entity.absolute())]
+        signing = {"router": "--as", "agent": "--promiser"}.get(kind, "--from")
+        words += [signing, Credential("entity", entity)]
         if passphrase_file is not None:
-            words += ["--passphrase-file", Credential("passphrase", Path(passphrase_file).absolute())]
+            words += ["--passphrase-file", Credential("passphrase", unit.whole_path(passphrase_file))]
     words += ["--router", url] if url is not None and kind not in ("agent", "router") else []
     words += ["--metrics", Runtime("metrics.sock") if metrics is None else metrics]
+    program = _program()
     found = Service(
-        title, f"WAVE {kind} {title}" if title != kind else f"WAVE {kind}", _program(), tuple(words), hardware=hardware
+        title,
+        f"WAVE {kind} {title}" if title != kind else f"WAVE {kind}",
+        program,
+        tuple(words),
+        hardware=hardware,
+        files=(*unit.program_files(program), *files),
     )
+    unit.warn_of(found)
     ui.show({"unit": found.unit, "text": found.text()}, found.text().splitlines(), as_json=session.json)
 
 

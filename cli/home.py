@@ -20,7 +20,7 @@ from cli.router import serving_router
 from cli.running import agent_of, carry_out, resolve, say_ready
 from cli.service import metrics_option, places, room_for, service, settings_file
 from cli.session import Session
-from wave.errors import BadSetting, PortInUse, WaveError
+from wave.errors import BadSetting, NotFound, PortInUse, StateLocked, WaveError
 
 if TYPE_CHECKING:
     from devices.controller import Controller
@@ -42,7 +42,7 @@ _ENDING: Final = 1.0  # seconds in which Ctrl-C, which a terminal sends to the c
 
 @click.group()
 def home() -> None:
-    """Run a whole simulated home."""
+    """Run a whole simulated home, show it as a page, and have Home Assistant command it."""
 
 
 @verb
@@ -77,6 +77,8 @@ def home_run(
     except UnicodeDecodeError:
         raise BadSetting(f"{file} is not UTF-8 text") from None
     owner = reference.secret(session, signer or plan.namespace, passphrase_file)
+    if not plan.devices and not plan.controllers:
+        ui.warn(f"{file} names no device", "each stands in a table of its own: [[device]], with a kind and an instance")
 
     async def main() -> None:
         from devices.home import Home
@@ -86,6 +88,7 @@ def home_run(
         directory = session.settings.home / "homes" / id_text(owner.id)[:8]
         async with AsyncExitStack() as stack:
             agent = await stack.enter_async_context(agent_of(session))
+            await _check_owner(session, agent, plan.namespace, owner.id)
             found = Home(plan, owner, directory, agent=agent, draw=os.urandom, keyring=session.settings.keyring)
             with ui.waiting("giving each device its key and its rights"):
                 members, taken_back = await found.provision(int(time.time()))
@@ -101,6 +104,9 @@ def home_run(
                 except PortInUse as error:
                     hint = f"is that a router? then use it with --router ws://127.0.0.1:{port}/v1/bus"
                     raise PortInUse(error.message, hint=hint) from None
+                except StateLocked:
+                    hint = "this home runs already; stop that one first"
+                    raise StateLocked(f"another process runs the router of {plan.namespace}", hint=hint) from None
                 await found.designate(secret, at, int(time.time()))
             renewing = asyncio.create_task(found.renew_always(time.time, _warn))
             stack.callback(renewing.cancel)
@@ -114,6 +120,20 @@ def home_run(
             await asyncio.Event().wait()
 
     carry_out(main())
+
+
+async def _check_owner(session: Session, agent: "AgentClient", namespace: str, owner: bytes) -> None:
+    """Raise :class:`BadSetting` unless the namespace in the file is ``owner``."""
+    from wave.codec import id_text
+
+    own = f'the signer of this home is {id_text(owner)}; write namespace = "{id_text(owner)}" if it is meant'
+    try:
+        found = await resolve(session, agent, namespace)
+    except NotFound as error:
+        raise BadSetting(f"the home's file: {error.message}", hint=own) from None
+    if found != owner:
+        told = f"the home's file: namespace {namespace[:60]!r} is {id_text(found)}, and another entity signs"
+        raise BadSetting(told, hint=own)
 
 
 home.add_command(home_run, "run")

@@ -1,9 +1,10 @@
 """``home assistant``: a home's devices in Home Assistant, by way of the MQTT broker that it listens to."""
 
 import asyncio
+import os
 import shlex
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,12 +14,13 @@ from cli import ui
 from cli.options import ENTITY, FILE, verb
 from cli.running import agent_of, carry_out, print_line, resolve, router_option, say_ready
 from cli.session import Session
-from wave.errors import BadSetting
+from wave.errors import BadSetting, WaveError
 
 if TYPE_CHECKING:
     from devices.homeassistant.discovery import Named
     from devices.log import Entry, Tell
 
+_OWNER: Final = "SECRET-FILE-OF-THE-HOME.ent"
 _SLOW: Final = 3.0  # seconds until a bridge that is not ready says what it waits for
 
 
@@ -137,9 +139,31 @@ def _devices(file: Path) -> "tuple[Named, ...]":
 def _print_grants(session: Session, signer: str, namespace: str, devices: "tuple[Named, ...] | None") -> None:
     from devices.homeassistant.discovery import grants
 
-    rights = grants(namespace, devices)
-    lines = [shlex.join(["wave", "grant", "--from", namespace, "--to", signer, right]) for right in rights]
+    owner = _secret_of(session, namespace)
+    written = str(Path(namespace).absolute()) if os.sep in namespace else namespace
+    rights = grants(written, devices)
+    lines = [shlex.join(["wave", "grant", "--from", owner or _OWNER, "--to", signer, right]) for right in rights]
     ui.show({"grants": list(rights)}, lines, as_json=session.json)
+    if owner is None:
+        ui.say(f"the secret file of {namespace} is not here: put its path where {_OWNER} stands, or pass this on")
+
+
+def _secret_of(session: Session, namespace: str) -> str | None:
+    """Return what names, for --from, the secret file of a namespace that stands here or in the keyring, if one does."""
+    from cli import reference
+    from wave.entities.keyring import SECRET_SUFFIX, read_entity
+
+    named = Path(namespace).with_suffix(SECRET_SUFFIX)
+    try:
+        wanted = reference.entity(session, namespace).id
+    except WaveError:
+        return str(named) if named.is_file() else None
+    here, kept = Path().glob(f"*{SECRET_SUFFIX}"), session.settings.keyring.directory.glob(f"*{SECRET_SUFFIX}")
+    for path in (named, *sorted(here), *sorted(kept)):
+        with suppress(WaveError):
+            if read_entity(path).id == wanted:
+                return str(path)
+    return None
 
 
 def _tell(session: Session, log: str | None) -> "Tell":

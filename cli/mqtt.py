@@ -62,12 +62,12 @@ mqtt.add_command(mqtt_broker, "broker")
 
 
 @verb
-@click.option("--port", type=click.IntRange(1, 65535), default=1883, show_default=True, help="The broker's port.")
+@click.option("--port", type=click.IntRange(1, 65535), help="The broker's port. Default: the one it was started with.")
 @click.option("--silence", type=click.IntRange(1, 600), metavar="SECONDS", default=10, show_default=True,
               help="The broker shuts 1.5 times so long after the last word of a lock that hangs.")  # fmt: skip
 @click.argument("directory", type=FILE, metavar="DIR")
 @click.argument("namespaces", nargs=-1, required=True, type=ENTITY, metavar="NAMESPACE...")
-def mqtt_lock(session: Session, *, port: int, silence: int, directory: str, namespaces: tuple[str, ...]) -> None:
+def mqtt_lock(session: Session, *, port: int | None, silence: int, directory: str, namespaces: tuple[str, ...]) -> None:
     """Keep the rules of the broker in DIR in step with the grants in these namespaces, until stopped.
 
     Each entity with a right becomes a client of the broker; its password is sealed to its key and left at the broker
@@ -77,7 +77,7 @@ def mqtt_lock(session: Session, *, port: int, silence: int, directory: str, name
     async def main() -> None:
         from wave.agent.client import FactsFeed
         from wave.bus.dynsec import Lock, Setup
-        from wave.bus.mosquitto import lock_account
+        from wave.bus.mosquitto import lock_account, port_of
         from wave.bus.mqtt_line import Broker
         from wave.bus.standing import AgentStanding
         from wave.codec import id_text
@@ -85,7 +85,7 @@ def mqtt_lock(session: Session, *, port: int, silence: int, directory: str, name
         from wave.errors import UnknownEntity
 
         account = lock_account(Path(directory))
-        url = f"mqtt://127.0.0.1:{port}"
+        url = f"mqtt://127.0.0.1:{port_of(Path(directory)) if port is None else port}"
         async with agent_of(session) as agent:
             found = tuple([await resolve(session, agent, one) for one in namespaces])
             if EVERYBODY in found:
@@ -158,18 +158,27 @@ def mqtt_hook(
     api = _management(management, key_file)
 
     async def main() -> None:
+        from contextlib import closing
+
         from wave.agent.client import FactsFeed
+        from wave.bus.marks import Marks
         from wave.bus.standing import AgentStanding
+        from wave.chain.disk import disk_errors
+        from wave.codec import sha256
 
         async with agent_of(session) as agent:
             found = tuple([await resolve(session, agent, one) for one in namespaces])
-            hook = Hook(
-                name, found, standing=AgentStanding(agent), facts=FactsFeed(agent).facts, clock=time.time,
-                management=api, tell=ui.warn,
-            )  # fmt: skip
-            async with serving(hook, host=host, port=port, anywhere=anywhere) as url:
-                say_ready(session, "hook", f"the hook answers at {url}", url=url)
-                await asyncio.Event().wait()
+            place = session.settings.home / "hooks"
+            with disk_errors(place):
+                place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with closing(Marks(place / f"{sha256(name.encode()).hex()[:16]}.marks")) as marks:
+                hook = Hook(
+                    name, found, standing=AgentStanding(agent), facts=FactsFeed(agent).facts, clock=time.time,
+                    management=api, marks=marks, tell=ui.warn,
+                )  # fmt: skip
+                async with serving(hook, host=host, port=port, anywhere=anywhere) as url:
+                    say_ready(session, "hook", f"the hook answers at {url}", url=url)
+                    await asyncio.Event().wait()
 
     carry_out(main())
 

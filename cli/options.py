@@ -52,6 +52,25 @@ class FileName(Text):
         return [CompletionItem(incomplete, type="file")]
 
 
+class Kind(Text):
+    """A kind of actor: one of the device kinds, ``controller``, those in ``more``, or ``FILE.py:CLASS``."""
+
+    name = "kind"
+
+    def __init__(self, *more: str) -> None:
+        """Offer ``more`` too."""
+        self._more = more
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> "list[CompletionItem]":  # noqa: ARG002 - click's form
+        """Offer the kinds, and files."""
+        from click.shell_completion import CompletionItem
+
+        from devices.site import KINDS
+
+        found = [one for one in (*KINDS, "controller", *self._more) if one.startswith(incomplete)]
+        return [CompletionItem(one) for one in found] or [CompletionItem(incomplete, type="file")]
+
+
 ENTITY = EntityName()
 FILE = FileName()
 

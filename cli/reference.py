@@ -295,7 +295,8 @@ def from_stdin() -> bytes:
     """Return what standard input holds; :class:`TooLarge` when that is more than anything WAVE takes."""
     data = sys.stdin.buffer.read(LIMITS.request_bytes + 1)
     if len(data) > LIMITS.request_bytes:
-        raise TooLarge(f"standard input holds more than {LIMITS.request_bytes} bytes")
+        told = f"standard input holds more than {LIMITS.request_bytes} bytes"
+        raise TooLarge(told, hint="is it the right file? share what is larger in parts, or where it is found")
     return data
 
 

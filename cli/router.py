@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,16 +12,15 @@ import click
 
 from cli import ui
 from cli.options import ENTITY, FILE, secret_options, verb
-from cli.running import agent_of, carry_out, say_ready, warn_refused
+from cli.running import Refusals, agent_of, carry_out, say_ready
 from cli.service import metrics_option, service
 from cli.session import Session
-from wave.errors import StateLocked, StateUnwritable, WaveError
+from wave.errors import StateLocked, StateUnwritable
 
 if TYPE_CHECKING:
     from cli.reference import Found
     from wave.agent.client import AgentClient
     from wave.agent.wire import RouterView
-    from wave.bus.message import Message
     from wave.bus.router import Router
     from wave.bus.store import Store
     from wave.entities.entity import EntitySecret
@@ -55,6 +54,9 @@ def router() -> None:
     "--announce", "urls", multiple=True, metavar="URL", help="Publish that it is reached at URL, or 'here'; needs --as."
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--namespace", "namespaces", multiple=True, type=ENTITY, metavar="NS", help="Carry NS alone, and not any namespace."
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=4410, show_default=True, help="The port; 0: any.")
 @click.option("--anywhere", is_flag=True, help="Allow a host that is not this machine's own.")
 @metrics_option
@@ -66,11 +68,15 @@ def router_run(
     state: str | None,
     urls: tuple[str, ...],
     host: str,
+    namespaces: tuple[str, ...],
     port: int,
     anywhere: bool,
     metrics: str | None,
 ) -> None:
     """Run until stopped. It is trusted with delivery alone: whoever receives checks everything again.
+
+    Without --namespace it carries, and keeps, what anybody publishes in a namespace of their own; give the option, as
+    often as needed, unless strangers cannot reach the router or are meant to use it.
 
     With --as it shows whoever connects that it is the router that they look for; one that is found from a namespace's
     name has to. Messages that are published with --persist are kept in the state directory.
@@ -80,6 +86,7 @@ def router_run(
     if urls and signer is None:
         raise click.UsageError("--announce needs --as: an address is signed by the router that has it")
     secret = None if signer is None else reference.secret(session, signer, passphrase_file)
+    served = [reference.entity(session, one).id for one in namespaces] or None
 
     async def main() -> None:
         from devices.health import Part
@@ -91,7 +98,10 @@ def router_run(
         directory = Path(state) if state else session.settings.home / "router"
         async with (
             agent_of(session) as agent,
-            serving_router(agent, host, port, anywhere=anywhere, secret=secret, state=directory) as (url, carrying),
+            serving_router(agent, host, port, anywhere=anywhere, secret=secret, state=directory, namespaces=served) as (
+                url,
+                carrying,
+            ),
         ):
             if secret is not None and urls:
                 await _announce(agent, secret, tuple(url if one == HERE else one for one in urls))
@@ -114,10 +124,11 @@ async def serving_router(
     anywhere: bool = False,
     secret: "EntitySecret | None" = None,
     state: Path | None = None,
+    namespaces: Collection[bytes] | None = None,
 ) -> "AsyncIterator[tuple[str, Router]]":
     """Run a router while the body runs, and give its URL, and itself.
 
-    ``state`` is the directory of what it keeps, None: nowhere.
+    ``state`` is the directory of what it keeps, None: nowhere; ``namespaces`` are those it carries, None: any.
 
     :class:`PortInUse`, :class:`StateLocked` when another router keeps its messages there, :class:`StateUnwritable`.
     """
@@ -125,12 +136,17 @@ async def serving_router(
     from wave.bus.router import Router
     from wave.bus.websocket import serving
 
-    def refused(message: "Message | None", error: WaveError) -> None:
-        warn_refused("router: a message", message, error)
-
     with closing(_store(state)) as store:
-        facts = FactsFeed(agent).facts
-        carrying = Router(facts, clock=time.time, draw=os.urandom, refused=refused, store=store, secret=secret)
+        told = Refusals("router", FactsFeed(agent).facts)
+        carrying = Router(
+            told.facts,
+            clock=time.time,
+            draw=os.urandom,
+            refused=told,
+            store=store,
+            secret=secret,
+            namespaces=namespaces,
+        )
         async with serving(carrying, host=host, port=port, anywhere=anywhere) as url:
             yield url, carrying
 
@@ -226,6 +242,7 @@ def router_accept(
     chain of others only with --publish. `wave revoke --route` takes it back.
     """
     from cli import reference
+    from wave.codec import id_text
     from wave.namespace.route import Route
     from wave.times import parse_expiry
 
@@ -237,6 +254,7 @@ def router_accept(
     said = Route.accept(secret, namespace=place.id, router=found.id, created=now, expires=parse_expiry(expires, now))
     if place.id != secret.id:
         _warn_of_right(session, secret, place)
+    _warn_of_offer(session, place, found, whom, namespace or id_text(place.id))
     _declare(session, said, secret, place, found, publish=publish, output=output)
 
 
@@ -291,6 +309,16 @@ def _warn_of_right(session: Session, secret: "EntitySecret", place: "Found") -> 
         session.call(Prove(ask=Ask(subject=id_text(secret.id), namespace=place.text, statements=(wanted,))))
     except (Refused, NotFound) as error:
         ui.warn(f"this acceptance counts for nothing now: {error.message}", error.hint)
+
+
+def _warn_of_offer(session: Session, place: "Found", found: "Found", whom: str, namespace: str) -> None:
+    """Say when an acceptance counts for nothing yet, since the router has not offered."""
+    from wave.agent.wire import Routers
+
+    known = session.call(Routers(namespace=place.text)).routers
+    if not any(one.router == found.text and one.offer is not None for one in known):
+        told = f"this acceptance counts for nothing yet: {whom} has not offered to carry the namespace"
+        ui.warn(told, f"let it sign 'wave router offer --from ROUTER.ent {namespace}'")
 
 
 def _declare(

@@ -10,19 +10,25 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from cli import ui
 from cli.session import Session
-from wave.errors import MissingFile, WaveError
+from wave.errors import AgentUnavailable, MissingFile, WaveError
 
 if TYPE_CHECKING:
     from wave.agent.client import AgentClient
     from wave.bus.message import Message
     from wave.bus.port import Bus
+    from wave.bus.router import FactsSource
+    from wave.bus.switchboard import Carrier
+    from wave.dots.facts import Facts
     from wave.entities.entity import EntitySecret
+
+_SIGNALLED: Final = 128
+_SOONER: Final = 0.9  # of one's patience, so that it is told who made one wait
 
 router_option = click.option(
     "--router",
@@ -34,15 +40,28 @@ router_option = click.option(
 )
 
 
-def carry_out(main: Coroutine[Any, Any, None]) -> None:
-    """Run ``main`` to its end, or until SIGINT or SIGTERM, when everything that it opened is closed in order."""
+def carry_out(main: Coroutine[Any, Any, None], *, ends: bool = False) -> None:
+    """Run ``main`` to its end, or until SIGINT or SIGTERM, when everything that it opened is closed in order.
+
+    For what stays until it is stopped that is success; with ``ends``, which says that ``main`` was to end by itself,
+    the exit status is 128 and the signal's number.
+    """
+    stopped: list[int] = []
 
     async def supervised() -> None:
         task = asyncio.ensure_future(main)
+
+        def stop(number: int) -> None:
+            stopped.append(number)
+            task.cancel()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        with contextlib.suppress(asyncio.CancelledError):
+            asyncio.get_running_loop().add_signal_handler(number, stop, number)
+        try:
             await task
+        except asyncio.CancelledError:
+            if ends and stopped:
+                raise click.exceptions.Exit(_SIGNALLED + stopped[0]) from None
 
     try:
         asyncio.run(supervised())
@@ -94,6 +113,15 @@ def bus_of(agent: "AgentClient", secret: "EntitySecret", url: str | None, *, pat
     from wave.bus.proofs import agent_proofs
     from wave.bus.switchboard import agent_routes
 
+    find, soon = agent_routes(agent), _SOONER * patience
+
+    async def routes(namespace: bytes) -> "Carrier":
+        try:
+            async with asyncio.timeout(soon):
+                return await find(namespace)
+        except TimeoutError:
+            raise AgentUnavailable(f"the agent did not say in {soon:g} s which router to use") from None
+
     return open_bus(
         secret,
         url,
@@ -101,7 +129,7 @@ def bus_of(agent: "AgentClient", secret: "EntitySecret", url: str | None, *, pat
         facts=FactsFeed(agent).facts,
         clock=time.time,
         draw=os.urandom,
-        routes=agent_routes(agent),
+        routes=routes,
         patience=patience,
     )
 
@@ -142,3 +170,36 @@ def warn_refused(what: str, message: "Message | None", error: WaveError) -> None
     where = f" ({message.permission} on {message.resource}, by {short(message.sender)})" if message else ""
     decision = f" [{error.decision}]" if error.decision else ""
     ui.warn(f"{what} was refused{where}: {error.message} ({error.code}){decision}")
+
+
+class Refusals:
+    """Tells an operator of messages that did not pass, and once of an agent that is gone, until it answers again.
+
+    ``facts`` are those of the agent, to be asked for in its stead.
+    """
+
+    def __init__(self, what: str, facts: "FactsSource") -> None:
+        """Speak as ``what``, such as a router."""
+        self._what = what
+        self._facts = facts
+        self._gone = False
+
+    async def facts(self) -> "Facts":
+        """Return the newest facts; raises what the agent or its chain raised."""
+        try:
+            found = await self._facts()
+        except AgentUnavailable as error:
+            if not self._gone:
+                self._gone = True
+                told = f"{self._what}: no message passes until the agent answers: {error.message}"
+                ui.warn(told, "start it again with 'wave agent run'")
+            raise
+        if self._gone:
+            self._gone = False
+            ui.say(f"{self._what}: the agent answers again")
+        return found
+
+    def __call__(self, message: "Message | None", error: WaveError) -> None:
+        """Hear of a message that did not pass."""
+        if not isinstance(error, AgentUnavailable):
+            warn_refused(f"{self._what}: a message", message, error)

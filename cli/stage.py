@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,12 +16,14 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from wave.agent.settings import DEVELOPMENT, Settings, stays_here
-from wave.errors import Unavailable
+from wave.errors import ChainUnavailable, Unavailable, from_problem
 
 START_PATIENCE: Final = 30.0  # seconds for a process to say that it is ready
 STOP_PATIENCE: Final = 5.0
 ENTRY_PATIENCE: Final = 15.0  # seconds for a device to decide; milliseconds unless the machine is very busy
-_FIRST_LINES: Final = 200
+_STOPS: Final = (signal.SIGINT, signal.SIGTERM)
+_STOPPED: Final = tuple(128 + number for number in _STOPS)
+"""The exit status of a command that they ended."""
 
 
 class NotStarted(Unavailable):
@@ -38,14 +41,20 @@ class Outcome:
 
     @property
     def seen(self) -> str:
-        """Return in a word how it ended: ``ok``, or the code of the error."""
+        """Return in a word how it ended: ``ok``, or the code of the error, or of a device's refusal."""
         if self.status == 0:
             return "ok"
-        return str(self.field("code") or self.status)
+        refused = self.field("refused")
+        return str(refused["code"] if isinstance(refused, dict) else self.field("code") or self.status)
 
     def field(self, name: str) -> Any:
         """Return a field of what was printed; None when there is none."""
         return self.result.get(name) if isinstance(self.result, dict) else None
+
+    def check_chain(self) -> None:
+        """Raise :class:`ChainUnavailable` when that is what it came to."""
+        if self.seen == ChainUnavailable.code:
+            raise from_problem(self.result)
 
 
 class Process:
@@ -113,9 +122,9 @@ class Process:
         return text in self._log.read_text("utf-8", "replace")
 
     def documents(self) -> list[dict[str, Any]]:
-        """Return the JSON objects that it has printed so far, one a line."""
+        """Return the JSON objects that it has printed so far, one a line; a problem takes several, and is left out."""
         lines = self._log.read_text("utf-8", "replace").split("\n")[:-1]
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        return [json.loads(line) for line in lines if line[:1] + line[-1:] == "{}"]
 
     def ended(self, patience: float) -> int | None:
         """Wait for it to end by itself and return its exit status; None when it goes on."""
@@ -158,13 +167,18 @@ class Person:
         return Settings.from_environment(self.environment).socket
 
     def run(self, *arguments: str) -> Outcome:
-        """Run ``wave`` with ``arguments`` and ``--json`` as this person, in their directory; return what came of it."""
+        """Run ``wave`` with ``arguments`` and ``--json`` as this person, in their directory; return what came of it.
+
+        What ends the command early (Ctrl-C, SIGTERM) goes on as :class:`KeyboardInterrupt`.
+        """
         from cli.main import main
 
         out, err = io.StringIO(), io.StringIO()
         with _as(self.environment, self.directory), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             status = main([*arguments, "--json"])
         text = out.getvalue()
+        if status in _STOPPED:
+            raise KeyboardInterrupt
         try:
             return Outcome(status, json.loads(text))
         except ValueError:
@@ -176,20 +190,25 @@ class Person:
 
         out = io.StringIO()
         with _as(self.environment, self.directory), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            main(list(arguments))
+            if main(list(arguments)) in _STOPPED:
+                raise KeyboardInterrupt
         return out.getvalue().splitlines()
 
 
 @contextmanager
 def _as(environment: Mapping[str, str], directory: Path) -> Iterator[None]:
-    """Be in another directory, with another environment."""
+    """Be in another directory, with another environment; an event loop in it leaves no other handlers of signals."""
     before, where = dict(os.environ), Path.cwd()
+    handlers = [(number, signal.getsignal(number)) for number in _STOPS]
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(directory)
     try:
         yield
     finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers:
+                signal.signal(number, handler)
         os.chdir(where)
         os.environ.clear()
         os.environ.update(before)
@@ -244,6 +263,7 @@ class Stage:
             return self.person(name, WAVE_CHAIN=at.chain, WAVE_ROUTER=at.router)
         person = self.person(name, WAVE_ROUTER=at.router)
         came = person.run("chain", "use", at.chain, "--own", "--payer", DEVELOPMENT)
+        came.check_chain()
         if came.status:
             raise NotStarted(f"the chain at {at.chain} cannot be used: {came.field('detail')}")
         return person

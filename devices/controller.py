@@ -121,6 +121,8 @@ class Controller(Speaker):
         await self.listen(place.namespace, place.resource, lambda one: self._act(name, one), opened=opened)
 
     async def _act(self, name: str, received: Received) -> None:
+        if received.kept and received.message.created < self.began:
+            return
         try:
             value = read_json(received.message.payload)
             heard = {**self._heard}

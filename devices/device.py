@@ -18,6 +18,7 @@ from wave.errors import (
     BadPayload,
     DeviceFault,
     EntityInUse,
+    MessageStale,
     RouterUnavailable,
     StateUnwritable,
     WaveError,
@@ -49,6 +50,7 @@ class Speaker:
         self.name = name
         self.peer = peer
         self.clock = clock
+        self.began = int(clock())
         self.ready = asyncio.Event()
         self.displaced = asyncio.Event()
         """Set when the actor has given up for good, because another acts with its entity."""
@@ -233,7 +235,7 @@ class Device(Speaker, Generic[S]):
         self.path = f"{machine.service}/{instance}"
         self.also = also
         self.state = machine.initial(clock())
-        self._here = {"state": "online", "since": int(clock()), "run": run}
+        self._here = {"state": "online", "since": self.began, "run": run}
         self._turn = asyncio.Lock()
         self._said: dict[str, Any] = {}
         self._needed = self._waiting = 1 if also is None else 2
@@ -311,7 +313,7 @@ class Device(Speaker, Generic[S]):
     async def _meet(self, received: Received) -> None:
         """Hear of a device with this one's own entity; the one that came later gives up."""
         message = received.message
-        if message.sender != self.peer.secret.id:
+        if message.sender != self.peer.secret.id or (received.kept and message.created < self.began):
             return
         with contextlib.suppress(BadPayload):
             other = read_json(message.payload)
@@ -347,10 +349,15 @@ class Device(Speaker, Generic[S]):
         return slot
 
     async def obey(self, received: Received) -> None:
-        """Carry out a command whose right has been checked, or say what is wrong with it."""
+        """Carry out a command whose right has been checked, or say what is wrong with it.
+
+        Of those that were kept for the time of a lost connection, only what is new and was meant for this life.
+        """
         message, now = received.message, self.clock()
         path = tuple(dict.fromkeys(dot.id for one in received.grant.paths for dot in one))
         try:
+            if received.kept:
+                self._still_new(message, int(now))
             async with self._turn:
                 command = Command(self.slot(message), read_json(message.payload), now)
                 with self._machine_at_work():
@@ -364,6 +371,12 @@ class Device(Speaker, Generic[S]):
             await self.deny(message, error)
             return
         await self.report()
+
+    def _still_new(self, message: Message, now: int) -> None:
+        if message.created < self.began:
+            raise MessageStale("the command was made before the device started, and kept")
+        if now - message.created > LIMITS.message_lifetime:
+            raise MessageStale(f"the command was made {now - message.created} s ago, and kept", hint="send it again")
 
     async def deny(self, message: Message, error: WaveError) -> None:
         """Log a refusal and say it on the device's own signal, so that the sender can hear of it."""

@@ -18,6 +18,14 @@ from wave.namespace.pattern import resource
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 _MOST: Final = 1000  # devices, and as many controllers
+_EXAMPLES: Final[Mapping[str, str]] = {
+    "namespace": "home",
+    "kind": "light",
+    "instance": "light0",
+    "name": "controller0",
+    "rule": "mirror",
+    "to": "home/s.light/light0/i.boolean/slot/state",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +107,11 @@ class HomePlan:
         devices = tuple(_device(one, f"device {number}", base) for number, one in _tables(table, "device"))
         controllers = tuple(_controller(one, f"controller {number}") for number, one in _tables(table, "controller"))
         names = [one.instance for one in devices] + [one.name for one in controllers]
-        if len(set(names)) != len(names) or namespace in names:
-            raise BadSetting("two actors of the home have the same name")
+        if len({namespace, *names}) <= len(names):
+            first = next(one for one in [namespace, *names] if [namespace, *names].count(one) > 1)
+            who = "the namespace and an actor" if first == namespace else "two actors"
+            hint = "each device's instance, each controller's name and the namespace differ"
+            raise BadSetting(f"the home's file: {who} have the same name, {first!r}", hint=hint)
         port = table.get("port")
         if port is not None and (type(port) is not int or not 0 <= port < 1 << 16):
             raise BadSetting("the home's file: port is a number from 0 to 65535")
@@ -172,7 +183,7 @@ def _tables(table: Mapping[str, Any], key: str) -> list[tuple[int, Mapping[str, 
 def _text(table: Mapping[str, Any], key: str, where: str) -> str:
     value = table.get(key)
     if not isinstance(value, str) or not value:
-        raise BadSetting(f"{where}: {key} is missing, or not a text")
+        raise BadSetting(f"{where}: {key} is missing, or not a text", hint=f'write {key} = "{_EXAMPLES.get(key, "…")}"')
     return value
 
 

@@ -44,7 +44,7 @@ def kind_of(kind: str) -> type[Machine[Any]]:
         return own_kind(kind)
     found = KINDS.get(kind)
     if found is None:
-        hint = f"there are {', '.join(KINDS)}, and FILE.py:CLASS for one of your own"
+        hint = f"there are {', '.join(KINDS)} and controller, and FILE.py:CLASS for one of your own"
         raise BadSetting(f"there is no device of kind {kind[:40]!r}", hint=hint)
     return found
 

@@ -1,7 +1,8 @@
 """systemd units for the daemons, shut in as far as they can be: ``systemd-analyze security`` rates them 1.1 or better.
 
 All run as the user ``wave``, so that they reach the agent's private socket. Secrets are credentials: systemd reads them
-as root from where the administrator keeps them, and shows them to one unit alone.
+as root from where the administrator keeps them, and shows them to one unit alone. People's homes and temporary files
+are hidden; what a unit needs of them is bound in, to be read, at the path where it stands.
 """
 
 import re
@@ -15,6 +16,9 @@ AGENT: Final = "agent"
 AGENT_SOCKET: Final = f"%S/{USER}/{AGENT}/agent.sock"
 WATCHDOG: Final = 60  # seconds of silence after which a daemon is started anew
 STOP: Final = 90  # seconds for an ordered stop, of a home of a thousand
+
+HOMES: Final = tuple(map(Path, ("/home", "/root", "/run/user")))
+TEMPORARY: Final = tuple(map(Path, ("/tmp", "/var/tmp")))  # noqa: S108 - nothing is written there
 
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 
@@ -79,6 +83,8 @@ class Service:
     environment: Mapping[str, str] = field(default_factory=dict)
     hardware: tuple[str, ...] = ()
     """Device nodes that it may use, such as /dev/gpiochip0; without any it sees none."""
+    files: tuple[Path, ...] = ()
+    """Files and directories that it reads, its credentials aside: the program, and what the command line names."""
     only_here: bool = False
     """Whether it has nobody to speak to but this machine."""
 
@@ -86,6 +92,18 @@ class Service:
     def unit(self) -> str:
         """The unit's file name."""
         return f"wave-{self.name}.service"
+
+    @property
+    def bound(self) -> tuple[Path, ...]:
+        """Those of its files that would be hidden from it."""
+        hidden = sorted({one for one in self.files if _lies_in(one, (*HOMES, *TEMPORARY))})
+        return tuple(one for one in hidden if not any(one != two and one.is_relative_to(two) for two in hidden))
+
+    @property
+    def fleeting(self) -> tuple[Path, ...]:
+        """Those of its files and credentials that a restart of the machine removes."""
+        read = {*self.files, *(word.path for word in self.words if isinstance(word, Credential))}
+        return tuple(sorted(one for one in read if _lies_in(one, TEMPORARY)))
 
     def text(self) -> str:
         """Return the unit file."""
@@ -122,6 +140,7 @@ class Service:
             "RuntimeDirectoryMode=0700",
             *[f'Environment="{name}={value}"' for name, value in environment.items()],
             *[f"LoadCredential={one.name}:{_escape(str(one.path))}" for one in credentials],
+            *[f"BindReadOnlyPaths={_bound(one)}" for one in self.bound],
             "LimitNOFILE=16384",
             *(("DevicePolicy=closed", *(f"DeviceAllow={_escape(one)} rw" for one in self.hardware))),
             *(() if self.hardware else ("PrivateDevices=yes",)),
@@ -133,8 +152,8 @@ class Service:
         return "\n".join(lines) + "\n"
 
     def _home(self) -> str:
-        """Return how much of people's homes is hidden: all, unless the program itself stands in one."""
-        return "read-only" if self.program[0].startswith(("/home/", "/root/")) else "yes"
+        """Return how people's homes are hidden: behind empty ones when something in them is bound in."""
+        return "tmpfs" if any(_lies_in(one, HOMES) for one in self.bound) else "yes"
 
     def _said(self, word: Word) -> str:
         match word:
@@ -144,6 +163,16 @@ class Service:
                 return f"%t/{USER}/{self.name}/{name}"
             case str():
                 return _word(word)
+
+
+def _lies_in(path: Path, places: tuple[Path, ...]) -> bool:
+    return any(path.is_relative_to(one) for one in places)
+
+
+def _bound(path: Path) -> str:
+    """Return a path as a source that is bound to where it stands."""
+    text = _escape(str(path)).replace("\\", "\\\\").replace('"', '\\"').replace(":", "\\:")
+    return text if _PLAIN.fullmatch(text) else f'"{text}"'
 
 
 def _escape(text: str) -> str:

@@ -25,14 +25,32 @@ COVER = "s.feed/cover/i.clouds/signal/cover"
 PATIENCE = 10.0  # seconds
 
 
+REMOVER = """\
+import os, shutil, sys, time
+sys.stdin.read()
+for _ in range(100):
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
+    if not os.path.exists(sys.argv[1]):
+        break
+    time.sleep(0.1)
+"""
+
+
+def own_directory() -> Path:
+    """Return a fresh directory that is removed with this process, also when Jupyter kills it in a hurry."""
+    found = tempfile.mkdtemp(prefix="wave-camp-")
+    ours, _open_until_we_end = os.pipe()
+    subprocess.Popen([sys.executable, "-c", REMOVER, found], stdin=ours, start_new_session=True)
+    os.close(ours)
+    return Path(found)
+
+
 class Camp:
     """Your machine at the camp. Commands in the notebook run as you; everything ends with the notebook."""
 
     def __init__(self) -> None:
         """Start a chain, a router and an agent, and go to your directory."""
-        found = tempfile.TemporaryDirectory(prefix="wave-camp-")
-        self.stage = Stage(Path(found.name))
-        atexit.register(found.cleanup)
+        self.stage = Stage(own_directory())
         atexit.register(os.chdir, Path.cwd())
         atexit.register(self.stage.__exit__)
         self.at = self.stage.meeting()

@@ -3,6 +3,8 @@
 import asyncio
 import importlib.util
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +12,8 @@ import nbformat
 import pytest
 from jupyter_client import AsyncKernelManager
 from nbclient import NotebookClient
+
+from cli.stage import wait_until
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 NAMES = ("01-home", "02-pair")
@@ -96,3 +100,12 @@ def test_unfilled_every_check_says_not_yet(name: str, said: dict[tuple[str, str]
     answers = said[".", name]
     assert len(answers) > 7
     assert [text for text in answers if not text.startswith("not yet: ")] == []
+
+
+def test_the_camp_leaves_no_directory_behind_when_it_is_killed() -> None:
+    """Jupyter kills a kernel that takes its time to end."""
+    script = "import os, camp; print(camp.own_directory(), flush=True); os.kill(os.getpid(), 9)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=NOTEBOOKS, capture_output=True, text=True, check=False)
+    directory = Path(done.stdout.strip())
+    assert directory.name.startswith("wave-camp-"), done.stderr
+    assert wait_until(lambda: not directory.exists(), 10.0)

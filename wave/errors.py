@@ -421,6 +421,13 @@ class WrongPurpose(Refused):
     code = "message.wrong_purpose"
 
 
+class NotServed(Refused):
+    """A namespace that the router does not carry."""
+
+    code = "router.namespace"
+    default_hint = "see 'wave router list NS' for who carries it; 'wave router run --namespace' says what one carries"
+
+
 class WrongRouter(Refused):
     """A router that is another entity than the one expected, or cannot show that it is that one."""
 
@@ -733,6 +740,13 @@ class UnlockedBroker(Unavailable):
 
     code = "broker.unlocked"
     default_hint = "run the broker with 'wave mqtt broker', which bridges the lock's will to its commands"
+
+
+class NotRead(Unavailable):
+    """The answer to a query was not read for too long, and so it ended."""
+
+    code = "router.not_read"
+    default_hint = "ask again, for a narrower pattern"
 
 
 class RouterUnavailable(Unavailable):

@@ -38,6 +38,7 @@ class Limits:
     graph_givers: int = 512  # givers of a graph whose own rights are looked at
     search_edges: int = 2_000_000  # DoTs that one search may look at
     signature_cache: int = 65_536  # good signatures remembered, by object id
+    forged_cache: int = 16_384  # bad signatures remembered
     verdict_cache: int = 4_096
     message_bytes: int = 512 * 1024
     message_lifetime: int = 300  # seconds for which a message may be valid, and new
@@ -55,6 +56,8 @@ class Limits:
     proofs_known: int = 1_024  # by one side of a connection, so that they need not be sent again
     proofs_known_bytes: int = 16 * 1024 * 1024
     proofs_given: int = 16  # held for one connection before a message that they prove was accepted
+    proofs_given_bytes: int = 16 * 1024 * 1024  # of these, over all connections
+    answer_wait: float = 30.0  # seconds for which a router waits for whoever reads the answer to a query
     queue_frames: int = 256  # waiting for one connection of a router, or for one subscription of a peer
     queue_bytes: int = 4 * 1024 * 1024
     connections: int = 1024  # to one router
@@ -68,7 +71,8 @@ class Limits:
     kept_per_resource: int = 64  # messages that a router keeps of each resource
     kept_per_namespace: int = 65_536
     kept_messages: int = 1_000_000
-    kept_bytes: int = 1024 * 1024 * 1024
+    kept_bytes: int = 1024 * 1024 * 1024  # with their proofs
+    kept_reserve_bytes: int = 256 * 1024 * 1024  # more, for values that replace others
     query_messages: int = 1_024  # in one answer
     listed_resources: int = 4_096  # in one answer
     listed_per_frame: int = 256
@@ -81,6 +85,7 @@ class Limits:
     mqtt_waiting: int = 64  # messages of one receiver that wait for their proofs
     mqtt_rules: int = 4096  # that one entity may need on a broker
     mqtt_entities: int = 4096  # that one broker is locked for
+    mqtt_sessions: int = 16  # of one entity, that a broker's hook looks after
     request_bytes: int = 1024 * 1024  # body of a call to the agent or the node
     http_header_bytes: int = 4096  # of one field that is about a request's signature
     http_proof_bytes: int = 64 * 1024  # of the field that holds its proof

@@ -176,7 +176,7 @@ class Controller(Role):
         yield Wait("a note in his box", lambda: self.count(self.me, "box") > 0)
         (entry,) = log_entries(self.log(self.me, "box"))[:1]
         self.show_entry(entry)
-        tell.row("by his guard", expected="guard", seen=entry["name"])
+        tell.row("by his guard", expected="guard", seen=self.called(self.me, entry, "guard"))
 
     def forge(self, door: str) -> None:
         """Try to make the guard believe in a motion, without a right and with somebody else's."""

@@ -123,7 +123,9 @@ class HomeTale(Tale):
             self.obeys("lamp", LAMP, f'{{"state": "{word}"}}', f"ann: {shown}", f"Ann sends {word}")
         self.obeys("lamp", DIMMER, '{"brightness": 40}', "ann: brightness 40", "Ann dims to 40 %")
         before = self.count(ann, "lamp")
-        self.send(ann, "ann.ent", f"annhome/{DIMMER}", '{"brightness": 400}', what="Ann sends 400 %")
+        self.send(
+            ann, "ann.ent", f"annhome/{DIMMER}", '{"brightness": 400}', what="Ann sends 400 %", expect="payload.bad"
+        )
         self.device(ann, "lamp", before=before, what="which makes no sense, and changes nothing", expect="payload.bad")
         self.send(
             ann, "carol.ent", f"annhome/{LAMP}", '"off"', what="Carol, who holds nothing, cannot", expect="proof.none"

@@ -105,9 +105,9 @@ class Role(Tale):
         try:
             read_line(str(own), own)
         except InputError as error:
-            tell.line(f"    {me} pastes it here by mistake: {error.message} [{error.code}]")
+            tell.line(f"    (Nobody has pasted anything yet. Were it pasted back here: {error.message} [{error.code}])")
             seen = error.code
-        tell.row(f"{me} pasting their own line is caught", OwnLine.code, seen)
+        tell.row(f"{me}'s own line would be caught", OwnLine.code, seen)
         yield Wait(f"the {self.other}'s line", self._has_heard)
         assert self.theirs is not None
         tell.line(f"  {me} signs names for the two ids that came. They mean something to {me} alone.")

@@ -77,6 +77,7 @@ class Teller:
                 self.line("    ", ui.paint("but", "yellow"), f"  {warning['detail']}")
             return
         problem: dict[str, Any] = came.result if isinstance(came.result, dict) else {"detail": came.result}
+        problem = problem.get("refused") or problem
         self.line("    ", ui.paint("no ", "red"), f"  {problem.get('detail')}  [{came.seen}]")
         for key in ("hint", "decision"):
             if problem.get(key):
@@ -111,9 +112,13 @@ class Tale:
         self.tell = teller
 
     def do(self, person: Person, *arguments: str, what: str = "", expect: str = "ok") -> Outcome:
-        """Run a command as somebody, show it and what it came to; both go into the table."""
+        """Run a command as somebody, show it and what it came to; both go into the table.
+
+        :class:`ChainUnavailable` when the chain is not there: nothing after that could come out.
+        """
         self.tell.command(person, *arguments)
         came = person.run(*arguments)
+        came.check_chain()
         self.tell.outcome(came)
         self.tell.row(what or shlex.join(arguments[:2]), expect, came.seen)
         return came
@@ -168,8 +173,18 @@ class Tale:
             self.tell.row(what, expect, "nothing happened")
             return {}
         self.show_entry(entry)
-        self.tell.row(what, expect, f"{entry['name']}: {entry['did']}" if entry["allowed"] else entry["code"])
+        name = self.called(owner, entry, expect.partition(": ")[0])
+        self.tell.row(what, expect, f"{name}: {entry['did']}" if entry["allowed"] else entry["code"])
         return entry
+
+    def called(self, owner: Person, entry: dict[str, Any], name: str) -> str:
+        """Return ``name`` if it is the sender's for the device's owner, and else what the device called the sender.
+
+        A device asks for names anew only every some seconds, and writes the first characters of an id meanwhile.
+        """
+        if entry["name"] != name and owner.run("resolve", name).field("id") == entry["who"]:
+            return name
+        return str(entry["name"])
 
     def show_entry(self, entry: dict[str, Any]) -> None:
         """Show a line of a device's log."""

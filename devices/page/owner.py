@@ -2,8 +2,10 @@
 
 import hmac
 import json
+import logging
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from devices.page.invitations import Invitations
@@ -14,7 +16,7 @@ from wave.codec import id_text, sha256
 from wave.dots.dot import Dot
 from wave.entities.entity import Entity, EntitySecret
 from wave.entities.keyring import Keyring
-from wave.errors import AlreadyExists, BadInvitation, BadName, BadTime, NotFound, OwnerWanted, Refused, WaveError
+from wave.errors import AlreadyExists, BadName, BadTime, InputError, NotFound, OwnerWanted, Refused, WaveError
 from wave.namespace.grant import Right, right
 
 SESSION: Final = 12 * 3600  # seconds
@@ -24,16 +26,28 @@ _DAY: Final = 86_400
 _VIEWER_DAYS: Final = 30
 _RENEW_WITHIN: Final = 10 * _DAY
 _NAMES_ALIKE: Final = 100
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Session:
+    """An open session: until when, and of whose key; None before it was shown with one."""
+
+    end: float
+    who: bytes | None = None
 
 
 class Sessions:
-    """The owner's sessions: a token that is good once is exchanged for a cookie that is good for some hours."""
+    """The owner's sessions: a token that is good once is exchanged for a cookie that is good for some hours.
+
+    A cookie belongs to the key with which it is shown first, and opens nothing with another.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """Begin with no token and no session."""
         self._clock = clock
         self._token = b""
-        self._open: dict[bytes, float] = {}
+        self._open: dict[bytes, _Session] = {}
 
     def token(self) -> str:
         """Return a new token; one that was not used yet is void."""
@@ -50,13 +64,25 @@ class Sessions:
         cookie = secrets.token_urlsafe(_TOKEN_BYTES)
         while len(self._open) >= _MOST_SESSIONS:
             del self._open[next(iter(self._open))]
-        self._open[sha256(cookie.encode())] = self._clock() + SESSION
+        self._open[sha256(cookie.encode())] = _Session(self._clock() + SESSION)
         return cookie
 
     def holds(self, cookie: str | None) -> bool:
-        """Tell whether a cookie is that of an open session."""
-        end = None if cookie is None else self._open.get(sha256(cookie.encode("utf-8", "surrogatepass")))
-        return end is not None and self._clock() < end
+        """Tell whether a cookie is that of an open session, whoever shows it."""
+        return self._find(cookie) is not None
+
+    def owns(self, cookie: str | None, who: bytes) -> bool:
+        """Tell whether a cookie is that of an open session of the key ``who``, whose possession was shown."""
+        found = self._find(cookie)
+        if found is None:
+            return False
+        if found.who is None:
+            found.who = who
+        return found.who == who
+
+    def _find(self, cookie: str | None) -> _Session | None:
+        found = None if cookie is None else self._open.get(sha256(cookie.encode("utf-8", "surrogatepass")))
+        return found if found is not None and self._clock() < found.end else None
 
 
 class Owner:
@@ -108,9 +134,12 @@ class Owner:
         return dot
 
     async def give(self, to: Entity, terms: Terms) -> Dot:
-        """Give an entity what the terms say, and call it by their name here."""
+        """Give an entity what the terms say, and call it by their name here, if that can be written down."""
         dot = await self._grant(to, terms.rights(), terms.until, "given on the home's page")
-        self._call(terms.name, to)
+        try:
+            self._call(terms.name, to)
+        except (WaveError, OSError) as error:
+            _log.warning("whoever came in has no name in the keyring: %s", error)
         return dot
 
     def _call(self, name: str, entity: Entity) -> None:
@@ -127,12 +156,15 @@ class Owner:
             return
 
     async def join(self, code: str, visitor: Entity) -> Terms:
-        """Give a visitor what an invitation says; it is used up unless that fails. :class:`BadInvitation`."""
+        """Give a visitor what an invitation says; :class:`BadInvitation`.
+
+        It is used up unless the grant was refused for certain. What could not be told may have been granted.
+        """
         invitation = self.invitations.take(code)
         try:
             await self.give(visitor, invitation.terms)
-        except WaveError as error:
-            if not isinstance(error, BadInvitation | BadTime):
+        except (Refused, InputError) as error:
+            if not isinstance(error, BadTime):
                 self.invitations.put_back(code, invitation)
             raise
         return invitation.terms

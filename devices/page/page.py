@@ -165,7 +165,7 @@ class Page:
     def owns(self, visitor: Visitor) -> bool:
         """Tell whether a visitor's browser has an open session of the owner's."""
         cookie = self.visitors.get(visitor)
-        return self.owner is not None and self.owner.sessions.holds(cookie)
+        return self.owner is not None and self.owner.sessions.owns(cookie, visitor.entity.id)
 
     @asynccontextmanager
     async def visited(self, visitor: Visitor, cookie: str | None) -> AsyncIterator[None]:

@@ -28,6 +28,9 @@ from wave.limits import LIMITS
 DEFAULT_PORT: Final = 4480
 _log = logging.getLogger(__name__)
 _MOST_VISITORS: Final = 256
+_OWNERS_PLACES: Final = 16  # beside those
+_MOST_LEAVING: Final = 64
+_FAREWELL: Final = 1.0  # seconds for a browser to say goodbye as well
 _GREETING: Final = 20.0  # seconds for a browser to show its key
 _HEARTBEAT: Final = 20.0
 _REFUSAL: Final = 0.05  # seconds that a refusal takes, so that nobody collects them by the thousand
@@ -75,7 +78,8 @@ class _Site:
         self.page = page
         self.cookie = f"wave_owner_{port}"
         self.files = static_files()
-        self.open: set[web.WebSocketResponse] = set()
+        self.open: dict[web.WebSocketResponse, Visitor | None] = {}
+        self.leaving: set[asyncio.Task[None]] = set()
 
     def application(self) -> web.Application:
         """Return the application."""
@@ -146,20 +150,42 @@ class _Site:
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
         self._same_origin(request)
-        if len(self.open) >= _MOST_VISITORS:
-            raise Unavailable("too many browsers are connected")
-        websocket = web.WebSocketResponse(max_msg_size=LIMITS.frame_bytes, heartbeat=_HEARTBEAT, compress=False)
+        cookie = request.cookies.get(self.cookie)
+        self._find_place(owner=self.page.owner is not None and self.page.owner.sessions.holds(cookie))
+        websocket = web.WebSocketResponse(
+            max_msg_size=LIMITS.frame_bytes, heartbeat=_HEARTBEAT, compress=False, timeout=_FAREWELL
+        )
         websocket.headers.update({name: _HEADERS[name] for name in ("Cache-Control", "X-Content-Type-Options")})
         await websocket.prepare(request)
-        self.open.add(websocket)
+        self.open[websocket] = None
         try:
-            await self._attend(websocket, request.cookies.get(self.cookie))
+            await self._attend(websocket, cookie)
         except (ConnectionError, RuntimeError, TimeoutError):  # the browser is gone
             pass
         finally:
-            self.open.discard(websocket)
+            self.open.pop(websocket, None)
             await websocket.close()
         return websocket
+
+    def _find_place(self, *, owner: bool) -> None:
+        """Turn somebody out who has no grant here, where all places are taken; :class:`Unavailable`.
+
+        First the oldest of those who showed a key, then of those who have not yet. Some places are the owner's alone.
+        """
+        if len(self.open) < _MOST_VISITORS + (_OWNERS_PLACES if owner else 0):
+            return
+        strangers = [one for one, visitor in self.open.items() if visitor and not self._stays(visitor)]
+        silent = [one for one, visitor in self.open.items() if visitor is None]
+        if not (strangers or silent) or len(self.leaving) >= _MOST_LEAVING:
+            raise Unavailable("too many browsers are connected")
+        found = (strangers or silent)[0]
+        del self.open[found]
+        task = asyncio.create_task(_turn_out(found))
+        self.leaving.add(task)
+        task.add_done_callback(self.leaving.discard)
+
+    def _stays(self, visitor: Visitor) -> bool:
+        return visitor.granted or self.page.owns(visitor)
 
     async def _attend(self, websocket: web.WebSocketResponse, cookie: str | None) -> None:
         page = self.page
@@ -190,6 +216,8 @@ class _Site:
         sending = asyncio.create_task(_send_all(websocket, visitor))
         try:
             async with page.visited(visitor, cookie):
+                if websocket in self.open:
+                    self.open[websocket] = visitor
                 while (asked := await _next(websocket)) is not None:
                     await self._answer(visitor, asked)
         finally:
@@ -211,6 +239,11 @@ class _Site:
 
     async def _close_all(self, _: web.Application) -> None:
         await asyncio.gather(*[websocket.close(code=1001) for websocket in tuple(self.open)])
+
+
+async def _turn_out(websocket: web.WebSocketResponse) -> None:
+    with contextlib.suppress(ConnectionError, RuntimeError, TimeoutError):
+        await websocket.close(code=1013)
 
 
 async def _next(websocket: web.WebSocketResponse) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """What the page knows of a home: its devices by the graph, their last reports by the bus, each checked."""
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ _AGAIN_FIRST: Final = 0.5  # seconds before a subscription that ended is tried a
 _AGAIN_MOST: Final = 15.0
 _LOOK_AGAIN: Final = 5.0  # seconds between looks at the graph when nothing is heard of it
 _MOST_SIGNALS: Final = 1024  # remembered
+_MOST_OF_ONE: Final = 64  # of one device
+_LONGEST_REPORT: Final = 16 * 1024  # bytes of a report that is shown
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,10 @@ class View:
                 self._tell_trouble(None)
                 again = _AGAIN_FIRST
                 async for received in reading:
-                    self._take(received)
+                    try:
+                        self._take(received)
+                    except Exception:  # noqa: BLE001 - one bad report ends no other
+                        _log.exception("a report at %s could not be shown", received.message.resource)
             except WaveError as error:
                 self._tell_trouble(error)
             await asyncio.sleep(again)
@@ -116,17 +123,24 @@ class View:
         cells = str(message.resource).split("/")
         path, signal = "/".join(cells[:2]), "/".join(cells[2:])
         try:
-            value = read_json(message.payload)
-        except WaveError:
+            if len(message.payload) > _LONGEST_REPORT:
+                return
+            value = plain(read_json(message.payload))
+        except (WaveError, ValueError, ArithmeticError, RecursionError):
             return
         who = id_text(message.sender)
-        shown = Shown(path, signal, plain(value), self.names.get(who, who[:8]), message.created)
-        known = (path, signal) in self.states
-        if signal != DENIED_SIGNAL and (known or len(self.states) < _MOST_SIGNALS):
+        shown = Shown(path, signal, value, self.names.get(who, who[:8]), message.created)
+        if signal != DENIED_SIGNAL:
+            if (path, signal) not in self.states and not self._has_room(path):
+                return
             self.states[path, signal] = shown
         if path not in self.devices:
             self.stirred.set()
         self.said(shown)
+
+    def _has_room(self, path: str) -> bool:
+        """Tell whether one more signal of a device is remembered: none takes the room of the others."""
+        return len(self.states) < _MOST_SIGNALS and sum(one == path for one, _ in self.states) < _MOST_OF_ONE
 
     def _tell_trouble(self, error: WaveError | None) -> None:
         told = "" if error is None else error.message

@@ -12,7 +12,7 @@ from wave.agent import wire
 from wave.bus.message import JSON, PUBLISH, SUBSCRIBE, Message, authorized, requests, within_time
 from wave.bus.proofs import Proofs
 from wave.bus.values import contexts
-from wave.codec import id_text
+from wave.codec import id_text, sha256
 from wave.dots import rules
 from wave.dots.cache import Verifier
 from wave.dots.proof import Proof
@@ -56,7 +56,8 @@ class Visitor:
         self.seen: dict[str, Proof] = {}
         self.asks = ""
         self.known = False
-        self._told: dict[str, str] = {}
+        self.granted = False
+        self._told: dict[str, bytes] = {}
         self._verifier = Verifier()
 
     # What is sent --------------------------------------------------------------------------------------------------
@@ -70,9 +71,9 @@ class Visitor:
 
     def send_news(self, kind: str, **fields: Any) -> None:
         """Queue something unless it is what was sent of this kind before."""
-        text = json.dumps(fields, sort_keys=True)
-        if self._told.get(kind) != text:
-            self._told[kind] = text
+        sent = sha256(json.dumps(fields, sort_keys=True).encode("ascii"))
+        if self._told.get(kind) != sent:
+            self._told[kind] = sent
             self.send(kind, **fields)
 
     def let_go(self) -> None:
@@ -90,8 +91,11 @@ class Visitor:
             await self._introduce()
             held = (await view.agent.call(wire.What(subject=self.text))).holdings
         except WaveError:
-            held = ()
-        rights = [one for one in held if one.namespace == id_text(view.namespace) and one.permission_set is None]
+            held = None
+        home = id_text(view.namespace)
+        rights = [one for one in held or () if one.namespace == home and one.permission_set is None]
+        if held is not None:
+            self.granted = bool(rights)
         devices = []
         for path in view.devices:
             pattern = f"{path}/+/signal/+"

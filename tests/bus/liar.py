@@ -25,7 +25,7 @@ class Liar(Router):
 
     def _accept(self, connection: Connection, data: bytes, facts: Facts | WaveError, permission: str) -> Accepted:  # noqa: ARG002
         message = Message.from_bytes(data)
-        return Accepted(message, connection.proof_of(message, self._proofs), None, None, facts, 0)  # type: ignore[arg-type]
+        return Accepted(message, self._proof_of(connection, message), None, None, facts, 0)  # type: ignore[arg-type]
 
     def hand_on(self, carried: Carried, facts: Facts) -> int:  # noqa: ARG002
         self.seen.append(carried)

@@ -558,4 +558,5 @@ async def test_no_option_of_the_router_makes_it_check_less() -> None:
         "refused",
         "store",
         "secret",
+        "namespaces",
     }

@@ -208,6 +208,23 @@ def test_a_disk_that_cannot_be_written_refuses_and_remembers_nothing(tmp_path: P
     marks.close()
 
 
+def test_a_disk_that_takes_half_of_the_marks_leaves_them_all_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, write = tmp_path / "marks", os.write
+    marks = Marks(path)
+    for sender in (ALICE, BOB):
+        marks.note(sender, NOW)
+    marks.close()
+    with monkeypatch.context() as full:
+        full.setattr("wave.bus.marks.os.write", lambda fd, data: write(fd, data[:40]))
+        with pytest.raises(StateUnwritable):
+            Marks(path)
+    marks = Marks(path)
+    assert (marks.earlier(ALICE), marks.earlier(BOB)) == (NOW, NOW)
+    marks.close()
+
+
 # The order of kept messages -----------------------------------------------------------------------------------------
 
 
@@ -242,6 +259,9 @@ def test_two_devices_that_act_as_one_entity_are_noticed_and_a_restart_is_not(cap
     assert "two devices" in caplog.text
     alone = Twins()
     assert not any(alone.watch(amend(fields(BOB, 1), sequence=number % 50), NOW + number) for number in range(100))
+    commands = Twins()
+    for number, sequence in enumerate((1, 1, 2, 1, 1, 2, 3, 1, 2, 1, 1)):  # of a person, each a process of its own
+        assert not commands.watch(amend(fields(BOB, 2), sequence=sequence), NOW + number)
 
 
 def grant(world: World, *texts: str, dot: bytes = b"d" * 32) -> Grant:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.bus.town import Town, until
 from tests.mqtt.broker import plain
-from tests.world import World
+from tests.world import DAY, World
 from wave.bus.connect import open_bus
 from wave.bus.message import Message
 from wave.bus.mqtt import MqttBus
@@ -223,6 +223,26 @@ async def test_nothing_is_missed_while_a_router_moves(street: Street, tmp_path: 
     store.close()
 
 
+async def test_a_router_that_moves_cannot_show_a_reading_more_than_it_asked_for(street: Street, tmp_path: Path) -> None:
+    store = Store(tmp_path / "kept.sqlite")
+    street.own.store = store
+    await street.restart()
+    async with street.bus("alice") as alice, street.bus("bob") as bob:
+        await bob.publish(street.home, "light", b"long ago", persist=True)
+        street.town.world.pass_time(DAY)
+        reading = await alice.subscribe(street.home, "*")
+        (line,) = alice._lines.values()
+        assert isinstance(line.bus, Peer)
+        for inner in line.bus._receiving.readings.values():
+            inner.serial = 0  # from where the router is asked to go on
+        await street.own.stop()
+        await street.own.start()
+        street.designate(street.home, street.own)
+        await bob.publish(street.home, "light", b"now", persist=True)
+        assert (await soon(reading)).message.payload == b"now"
+    store.close()
+
+
 async def test_another_router_takes_over_from_one_that_runs_on(street: Street) -> None:
     """What moved is no longer asked of the one before."""
     async with street.bus("alice") as alice, street.bus("bob") as bob:
@@ -409,6 +429,27 @@ async def test_a_namespace_moves_from_a_router_to_a_broker_and_back(street: Stre
             await until(lambda: len(alice._lines) == 1 and street.own.url in next(iter(alice._lines)).urls)
             assert await alice.publish(street.home, "light", ON) == 1
             assert (await soon(reading)).message.resource == "light"
+
+
+async def test_a_broker_that_takes_over_shows_nothing_again(street: Street, tmp_path: Path) -> None:
+    """What was heard from the router before is remembered there, too."""
+    with plain(tmp_path) as broker:
+        async with street.bus("alice") as alice, street.bus("bob") as bob:
+            refused: list[WaveError] = []
+            reading = await bob.subscribe(street.home, "*", refused=lambda _, error: refused.append(error))
+            await alice.publish(street.home, "light", ON)
+            heard = await soon(reading)
+            street.table[street.home] = Carrier(street.other.secret.id, (broker.url,))
+            async with MqttBus(
+                street.town.world.entity("alice"), broker.url, proofs=street.town.prove, facts=street.town.facts,
+                clock=street.town.clock, draw=os.urandom,
+            ) as again:  # fmt: skip
+                for _ in range(200):  # until bob has moved
+                    if await again.forward(heard.message.to_bytes(), heard.proof.to_bytes()):
+                        break
+                    await asyncio.sleep(0.02)
+                await until(lambda: bool(refused))
+            assert isinstance(refused[0], Replayed)
 
 
 def opened(street: Street, url: str | None, **more: Any) -> Bus:

@@ -1,22 +1,26 @@
 """The demonstrations: they come out as told, and say so with their exit status when they do not."""
 
 import json
+import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from cli.main import main
-from cli.stage import NotStarted, Stage
+from cli.stage import NotStarted, Outcome, Stage
 from cli.stories.role import BadLine, Line, OwnLine, read_line
-from cli.stories.telling import Row, Teller
+from cli.stories.telling import Row, Tale, Teller
 from cli.stories.tour import Tour
+from tests.world import made
 from wave.codec import id_text
+from wave.entities.keyring import write_public, write_secret
 
 ROOT = Path(__file__).parents[2]
 WAVE = [sys.executable, "-P", "-m", "cli.main"]
@@ -219,6 +223,96 @@ def test_a_router_goes_with_its_chain(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.delenv("WAVE_CHAIN", raising=False)
     assert main(["demo", "pair", "--as", "client", "--router", "ws://127.0.0.1:1/v1/bus"]) == 3
     assert "chain" in capsys.readouterr().err
+
+
+def test_a_chain_that_is_not_there_ends_the_story_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    nowhere = ["--chain", "http://127.0.0.1:1", "--router", "ws://127.0.0.1:1/v1/bus"]
+    assert main(["demo", "pair", "--as", "controller", *nowhere, "--json"]) == 4
+    assert json.loads(capsys.readouterr().out)["code"] == "chain.unavailable"
+
+
+def test_nobody_is_said_to_have_pasted_before_anybody_did(tmp_path: Path) -> None:
+    """And SIGTERM stops what was started, as Ctrl-C does."""
+    kept = tmp_path / "kept"
+    terminal = Terminal(tmp_path, "--as", "client", "--keep", str(kept))
+    try:
+        assert "Nobody has pasted anything yet" in terminal.line("(")
+        assert len(mentions(kept)) > 2
+        terminal.process.terminate()
+        assert terminal.ended() == 130
+        assert mentions(kept) == []
+    finally:
+        terminal.close()
+
+
+def mentions(directory: Path) -> list[int]:
+    """Return the processes that were started with a directory in their environment."""
+    found = []
+    for one in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if os.fsencode(directory) in one.read_bytes():
+                found.append(int(one.parent.name))
+    return found
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """SIGTERM as the demonstration has it."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_a_command_that_is_stopped_stops_the_story(signals: object, tmp_path: Path) -> None:
+    """A command that waits for its agent ends in order at SIGTERM; whoever ran it hears of that."""
+    with Stage(tmp_path) as stage, socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(tmp_path / "agent.sock"))
+        agent.listen()
+        somebody = stage.person("somebody", WAVE_AGENT=str(tmp_path / "agent.sock"))
+        write_secret(somebody.directory / "a.ent", made("a"), None)
+
+        def stop() -> None:
+            connection, _ = agent.accept()
+            os.kill(os.getpid(), signal.SIGTERM)
+            threading.Timer(0.2, connection.close).start()
+
+        stopper = threading.Thread(target=stop)
+        stopper.start()
+        with pytest.raises(KeyboardInterrupt):
+            somebody.run("publish", f"{OWN.namespace}/light", "1", "--from", "a.ent")
+        stopper.join()
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+
+
+def test_what_a_device_refuses_is_seen_by_its_code() -> None:
+    assert (
+        Outcome(1, {"delivered": 1, "refused": {"code": "payload.bad", "detail": "x", "hint": ""}}).seen
+        == "payload.bad"
+    )
+    assert Outcome(1, {"code": "proof.none"}).seen == "proof.none"
+
+
+def test_a_listener_that_ended_with_a_problem_has_still_heard_what_it_heard(tmp_path: Path) -> None:
+    """The problem is one document of several lines."""
+    with Stage(tmp_path) as stage:
+        process = stage.start(stage.person("somebody"), "home", "home", "run", "NONE.toml", "--json")
+        assert process.ended(30) == 1
+        with process._log.open("a") as log:
+            log.write('{"payload": "1"}\n{\n "code": "x"\n}\n')
+        assert process.documents() == [{"payload": "1"}]
+
+
+def test_a_name_that_a_device_does_not_know_yet_is_known_by_its_owner(tmp_path: Path) -> None:
+    stage = Stage(tmp_path)
+    ann = stage.person("ann")
+    keys = ann.home / "keys"
+    keys.mkdir(parents=True)
+    write_public(keys / "guard.pub", made("guard").entity)
+    tale = Tale(stage, Teller(quiet=True, pause=lambda: None))
+    guard, other = id_text(made("guard").id), id_text(made("other").id)
+    assert tale.called(ann, {"name": guard[:8], "who": guard}, "guard") == "guard"
+    assert tale.called(ann, {"name": "guard", "who": guard}, "guard") == "guard"
+    assert tale.called(ann, {"name": other[:8], "who": other}, "guard") == other[:8]
 
 
 def test_a_directory_that_exists_is_not_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

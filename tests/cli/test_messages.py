@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,6 +17,8 @@ import pytest
 from tests.cli.conftest import Shell, identity, make_shell
 from tests.cli.test_daemons import ROOT, START, running
 from tests.cli.test_router import started
+
+DEVICE = ("device", "run", "--from", "alice.ent", "--namespace", "alice")
 
 
 class Two(NamedTuple):
@@ -47,8 +51,11 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
 
 
 @contextmanager
-def subscribed(shell: Shell, *words: str) -> Iterator[Iterator[Any]]:
-    """Run ``wave subscribe`` and give what it tells, a document for each message."""
+def subscribed(shell: Shell, *words: str, said: list[str] | None = None) -> Iterator[Iterator[Any]]:
+    """Run ``wave subscribe`` and give what it tells, a document for each message; ``said`` gets its words at the end.
+
+    Told to stop, it ends well, unless it had ended already.
+    """
     process = subprocess.Popen(
         [sys.executable, "-P", "-c", START, str(ROOT), "subscribe", "--json", *words],
         cwd=shell.directory,
@@ -63,7 +70,10 @@ def subscribed(shell: Shell, *words: str) -> Iterator[Iterator[Any]]:
         yield map(json.loads, process.stdout or ())
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        _, words_said = process.communicate(timeout=20)
+        if said is not None:
+            said += words_said.splitlines()
+    assert process.returncode == 0
 
 
 def test_from_a_name_to_the_router_between_two_agents(two: Two) -> None:
@@ -120,9 +130,13 @@ def test_nothing_kept_is_said(two: Two) -> None:
         (("publish", "--from", "alice.ent", "alice/x", "1"), 1, "no router carries"),
         (("publish", "--from", "alice.ent", "the-house/light/+", "1"), 3, ""),
         (("publish", "--from", "alice.ent", "the-house/light/a", "{on}"), 3, "quoted for the shell"),
+        (("publish", "--from", "alice.ent", "--type", "nonsense", "the-house/light/a", "1"), 3, "text/plain"),
         (("publish", "--from", "alice.ent", "--router", "http://x", "the-house/light/a", "1"), 3, "router's address"),
         (("subscribe", "--from", "alice.ent", "--kept", "--since", "3", "the-house/light/a"), 2, "exclude"),
         (("query", "--as", "alice.ent", "--last", "0", "the-house/light/a"), 2, "--last"),
+        ((*DEVICE, "--file", "nosuch", "feed", "x"), 3, "no file nosuch"),
+        ((*DEVICE, "--rule", "nope", "--on", "a=x/a", "--to", "x/b", "controller", "x"), 3, "there are mirror"),
+        ((*DEVICE, "lamp", "x"), 3, "controller"),
     ],
 )
 def test_what_is_refused_says_why(two: Two, words: tuple[str, ...], status: int, said: str) -> None:
@@ -157,9 +171,10 @@ def test_a_router_that_is_killed_and_comes_back_elsewhere_is_found(two: Two) -> 
     here.done("router", "offer", "--from", "carrier.ent", "shed")
     here.done("router", "accept", "--from", "shed.ent", "carrier")
     words = ("router", "run", "--as", "carrier.ent", "--announce", "here", "--port", "0", "--state", "carrier")
+    said: list[str] = []
     with (
         started(here, *words, status=-signal.SIGKILL) as first,
-        subscribed(two.there, "--from", "alice.ent", "the-shed/*") as told,
+        subscribed(two.there, "--from", "alice.ent", "the-shed/*", said=said) as told,
     ):
         here.done("publish", "--from", "shed.ent", "--persist", "shed/door", '"open"')
         assert next(told)["payload"] == '"open"'
@@ -171,3 +186,49 @@ def test_a_router_that_is_killed_and_comes_back_elsewhere_is_found(two: Two) -> 
             assert next(told)["payload"] == '"shut"'
             kept = two.there.done("query", "--as", "alice.ent", "the-shed/*", "--json").json["messages"]
     assert [one["payload"] for one in kept] == ['"open"']
+    assert said[:2] == ["wave: connection lost, trying again", "wave: connected again"]
+
+
+@pytest.mark.parametrize(
+    ("words", "number", "status"),
+    [
+        (("publish", "--from", "alice.ent", "the-house/light/a", "1"), signal.SIGINT, 130),
+        (("query", "--as", "alice.ent", "the-house/light/a"), signal.SIGTERM, 143),
+        (("list", "--as", "alice.ent", "the-house/light/*"), signal.SIGINT, 130),
+        (("subscribe", "--from", "alice.ent", "the-house/light/*"), signal.SIGINT, 0),
+    ],
+)
+def test_what_is_interrupted_before_its_end_does_not_end_well(
+    two: Two, words: tuple[str, ...], number: int, status: int
+) -> None:
+    """While it waits for a router that never greets; what goes on until it is stopped has ended well."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        mute.settimeout(20)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", START, str(ROOT), *words],
+            cwd=two.there.directory,
+            env={
+                "PATH": "",
+                "WAVE_HOME": str(two.there.home),
+                **two.there.environment,
+                "WAVE_ROUTER": f"ws://127.0.0.1:{mute.getsockname()[1]}/v1/bus",
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with mute.accept()[0]:
+            process.send_signal(number)
+            out, err = process.communicate(timeout=20)
+    assert (process.returncode, out, "Traceback" in err) == (status, "", False)
+
+
+def test_an_agent_that_says_nothing_is_told_from_a_router_that_does_not(two: Two, tmp_path: Path) -> None:
+    """With the hint to start it."""
+    house = identity(two.there, "the-house")
+    with socket.socket(socket.AF_UNIX) as mute:
+        mute.bind(str(tmp_path / "s"))
+        mute.listen()
+        ran = two.there("query", "--as", "alice.ent", f"{house}/light/a", "--json", WAVE_AGENT=str(tmp_path / "s"))
+    assert (ran.status, ran.json["code"]) == (4, "agent.unavailable")
+    assert "wave agent run" in ran.json["hint"]

@@ -157,6 +157,27 @@ def test_a_router_announces_itself_when_it_starts(street: Shell, tmp_path: Path)
         assert [(one["designated"], one["urls"]) for one in found] == [(True, [url])]
 
 
+def test_who_accepts_a_router_that_never_offered_is_told_so(street: Shell) -> None:
+    """As long as it has not."""
+    ran = street.done("router", "accept", "--from", "stranger.ent", "--no-publish", "router")
+    assert "router has not offered" in ran.err
+    assert "wave router offer" in ran.err
+    street.done("router", "offer", "--from", "router.ent", "--no-publish", "stranger")
+    ran = street.done("router", "accept", "--from", "stranger.ent", "--no-publish", "--expires", "2d", "router")
+    assert "has not offered" not in ran.err
+
+
+def test_a_router_of_one_namespace_carries_no_other(street: Shell, tmp_path: Path) -> None:
+    """Though the other's own entity asks."""
+    words = ("router", "run", "--namespace", "home", "--state", str(tmp_path / "state"), "--port", "0")
+    with running(street, "agent", "run"), started(street, *words) as said:
+        street.done("publish", "--from", "home.ent", "--router", said["url"], "home/a", "1")
+        ran = street("publish", "--from", "stranger.ent", "--router", said["url"], "stranger/a", "1")
+    assert (ran.status, ran.out) == (1, "")
+    assert "does not carry" in ran.err
+    assert "wave router list" in ran.err
+
+
 class _Page(HTMLParser):
     """What a page would fetch, and the tags in it."""
 
@@ -197,3 +218,7 @@ def test_words_that_the_shell_completes(fresh: Shell) -> None:
     """The acts of the group, and entities."""
     ran = fresh(_WAVE_COMPLETE="bash_complete", COMP_WORDS="wave router a", COMP_CWORD="2")
     assert set(ran.out.split()) == {"plain,accept", "plain,announce"}
+    ran = fresh(_WAVE_COMPLETE="bash_complete", COMP_WORDS="wave device run ", COMP_CWORD="3")
+    assert {"plain,light", "plain,feed", "plain,controller"} <= set(ran.out.split())
+    ran = fresh(_WAVE_COMPLETE="bash_complete", COMP_WORDS="wave device install a", COMP_CWORD="3")
+    assert ran.out.split() == ["plain,agent"]

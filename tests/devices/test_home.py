@@ -263,6 +263,23 @@ def test_a_plan_that_makes_no_sense_is_refused(change: Callable[[str], str]) -> 
         HomePlan.parse(change(PLAN))
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('namespace = "home"', "", 'write namespace = "home"'),
+        ('instance = "light0"', "", 'write instance = "light0"'),
+        ('name = "controller0"', 'name = "light0"', "two actors have the same name, 'light0'"),
+        ('instance = "light0"', 'instance = "home"', "the namespace and an actor have the same name, 'home'"),
+    ],
+)
+def test_a_mistake_in_a_plan_is_told_with_its_remedy(old: str, new: str, told: str) -> None:
+    assert PLAN.count(old) == 1
+    with pytest.raises(BadSetting) as found:
+        HomePlan.parse(PLAN.replace(old, new))
+    assert told in f"{found.value.message}; {found.value.hint}"
+    assert found.value.hint
+
+
 def test_an_address_is_a_resource() -> None:
     with pytest.raises(InputError):
         address("home/+")

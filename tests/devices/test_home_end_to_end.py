@@ -43,8 +43,14 @@ def test_a_home_from_the_first_grant_to_the_last_revocation(place: Place) -> Non
     """SCENARIOS A2 to A6 and B5, in one process with an agent and an embedded chain of its own."""
     for name in ("home", "alice", "bob"):
         place.wave("mkentity", "-o", f"{name}.ent", "--no-passphrase")
+    not_its_own = place.wave("home", "run", "home.toml", "--from", "alice.ent", status=3)
+    assert (not_its_own["code"], "another entity signs" in not_its_own["detail"]) == ("setting.bad", True)
+    assert 'write namespace = "' in not_its_own["hint"]
+    assert not (place.folder / "w/homes").exists()
     home = place.start("home", "run", "home.toml", "--from", "home.ent")
     ready = home.wait(ready="home")
+    second = place.wave("home", "run", "home.toml", "--from", "home.ent", status=4)
+    assert (second["code"], "--state" in second["hint"]) == ("state.locked", False)
     assert ready["actors"] == ["light0", "switch0", "thermostat0", "controller0"]
     assert place.wave("router", "list", "home")["routers"][0]["urls"] == [ready["router"]], "found from the home's name"
 
@@ -58,6 +64,10 @@ def test_a_home_from_the_first_grant_to_the_last_revocation(place: Place) -> Non
 
     place.wave("publish", "--from", "alice.ent", LIGHT, '"purple"')
     assert home.wait(device="light0", allowed=False)["code"] == "payload.bad"
+    told = place.wave("publish", "--from", "home.ent", LIGHT, '"purple"', status=1)
+    assert (told["delivered"], told["refused"]["code"]) == (1, "payload.bad")
+    assert "on, off or toggle" in told["refused"]["detail"]
+    assert "refused" not in place.wave("publish", "--from", "home.ent", "--wait", "0", LIGHT, '"purple"')
 
     place.wave("grant", "--from", "home.ent", "--to", "bob", f"publish@{SWITCH}")
     place.wave("publish", "--from", "bob.ent", SWITCH, '"on"')
@@ -86,6 +96,8 @@ def test_a_home_from_the_first_grant_to_the_last_revocation(place: Place) -> Non
     assert [(one["name"], one["code"]) for one in logged] == [
         ("alice", "ok"),
         ("alice", "payload.bad"),
+        ("home", "payload.bad"),
+        ("home", "payload.bad"),
         ("controller0", "ok"),
     ]
 
@@ -100,3 +112,45 @@ def test_each_device_can_be_a_process_of_its_own(place: Place) -> None:
     place.wave("publish", "--from", "bob.ent", SWITCH, '"on"')
     assert home.wait(device="light0", allowed=True)["name"] == "controller0"
     assert home.stop(signal.SIGINT) == 0
+
+
+def test_an_agent_that_dies_is_told_once_and_another_one_is_taken(place: Place) -> None:
+    """Though four thermostats go on with their reports."""
+    plan = "".join(f'[[device]]\nkind = "thermostat"\ninstance = "t{number}"\n' for number in range(4))
+    (place.folder / "home.toml").write_text(f'namespace = "home"\nport = 0\n{plan}')
+    place.wave("mkentity", "-o", "home.ent", "--no-passphrase")
+    agent = place.start("agent", "run")
+    agent.wait(ready="agent")
+    home = place.start("home", "run", "home.toml", "--from", "home.ent")
+    home.wait(ready="home")
+    agent.stop(signal.SIGKILL)
+    home.says("no message passes until the agent answers")
+    waiting = {f"t{number}" for number in range(4)}
+    while waiting:
+        waiting.discard(home.wait(allowed=False, code="agent.unavailable")["device"])
+    place.start("agent", "run").wait(ready="agent")
+    home.says("the agent answers again")
+    told = place.wave("publish", "--from", "home.ent", "home/s.thermostat/t0/i.thermostat/slot/state", '"x"', status=1)
+    assert told["refused"]["code"] == "payload.bad"
+    assert home.stop() == 0
+    assert len([line for line in home.talk if "no message passes" in line]) == 1
+    assert not [line for line in home.talk if "was refused" in line]
+
+
+def test_what_cannot_begin_says_what_is_missing(place: Place) -> None:
+    """A device its rights, by the line that grants them; a home its namespace."""
+    for name in ("home", "bulb"):
+        place.wave("mkentity", "-o", f"{name}.ent", "--no-passphrase")
+    run = ("device", "run", "--from", "bulb.ent", "--namespace", "home", "--router", "ws://127.0.0.1:1/v1/bus")
+    porch = place.start(*run, "light", "porch")
+    porch.says("its entity bulb has no 'subscribe@home/s.light/porch/+/slot/+'")
+    porch.says("wave grant --from home.ent --to bulb 'subscribe@home/s.light/porch/+/slot/+'")
+    porch.says("porch waits for ws://127.0.0.1:1/v1/bus, which does not answer")
+    assert porch.stop() == 0
+    (place.folder / "home.toml").write_text('namespace = "elsewhere"')
+    nobody = place.start("home", "run", "home.toml", "--from", "home.ent")
+    nobody.says("names no device")
+    assert nobody.process.wait(20) == 3
+    nobody.stop()
+    assert "elsewhere" in json.loads(nobody.rest)["detail"]
+    assert not (place.folder / "w/homes").exists()

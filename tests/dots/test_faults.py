@@ -65,7 +65,7 @@ def test_fault_3_not_revoked_is_asked_again_every_time(world: World) -> None:
 def test_fault_4_there_is_no_switch_that_takes_unknown_for_not_revoked(world: World) -> None:
     """Nothing in the verdict's arguments, its modules or the limits turns an error into a yes."""
     parameters = set(inspect.signature(verify.verify).parameters)
-    assert parameters == {"proof", "request", "facts", "now", "max_staleness", "at_least", "signatures"}
+    assert parameters == {"proof", "request", "facts", "now", "max_staleness", "at_least", "signatures", "forged"}
     words = ("ignore", "skip", "assume", "lenient", "insecure", "unsafe", "trust_", "allow", "disable", "fallback")
     switches = [
         name

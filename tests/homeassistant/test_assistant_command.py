@@ -14,9 +14,13 @@ from typing import Any
 
 import pytest
 
+from cli.main import main
 from tests.bus.town import until
 from tests.homeassistant.own_broker import Mosquitto
 from tests.homeassistant.stock import stock
+from tests.world import made
+from wave.entities.keyring import write_public, write_secret
+from wave.namespace.grant import parse_grant
 
 PLAN = """
 namespace = "home"
@@ -131,8 +135,31 @@ def test_the_grants_are_printed_as_commands(owner: Owner) -> None:
         cwd=owner.folder, env=owner.environment, capture_output=True, text=True, timeout=40, check=True,
     )  # fmt: skip
     lines = [shlex.split(line) for line in done.stdout.splitlines()]
-    assert [line[:6] for line in lines] == [["wave", "grant", "--from", "home", "--to", "b.ent"]] * len(lines)
+    missing = "SECRET-FILE-OF-THE-HOME.ent"
+    assert [line[:6] for line in lines] == [["wave", "grant", "--from", missing, "--to", "b.ent"]] * len(lines)
     assert "publish@home/s.light/+/i.dimmer/slot/brightness" in [line[-1] for line in lines]
+    assert f"put its path where {missing} stands" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("namespace", "written"), [("home", "home"), ("kept/home.ent", "{}/kept/home.ent"), ("home.pub", "home.pub")]
+)
+def test_the_grants_name_the_owners_secret_file_where_it_is_here(
+    namespace: str, written: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the home's name, whatever its file is called, or by a file, here or elsewhere; grants take them so."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WAVE_HOME", str(tmp_path / "w"))
+    (tmp_path / "w/keys").mkdir(parents=True)
+    (tmp_path / "kept").mkdir()
+    write_public(tmp_path / "w/keys/home.pub", made("home").entity)
+    write_public(tmp_path / "home.pub", made("home").entity)
+    write_secret(tmp_path / "another.ent", made("another"), None)
+    write_secret(tmp_path / ("kept/home.ent" if "/" in namespace else "mine.ent"), made("home"), None)
+    assert main(["home", "assistant", "--as", "b.ent", "--namespace", namespace, "--grants"]) == 0
+    words = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert words[3] == ("kept/home.ent" if "/" in namespace else "mine.ent")
+    assert parse_grant(words[-1]).namespace == written.format(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,15 +21,16 @@ from wave.agent.client import AgentClient, FactsFeed
 from wave.agent.server import serving
 from wave.agent.settings import Settings
 from wave.bus.dynsec import Lock, Setup
-from wave.bus.mosquitto import lock_account
+from wave.bus.mosquitto import lock_account, port_of
 from wave.bus.mqtt import MqttBus
-from wave.bus.mqtt_line import Broker, connected
+from wave.bus.mqtt_line import Account, Broker, connected
 from wave.bus.mqtt_topic import message_topic
 from wave.bus.proofs import agent_proofs
 from wave.bus.standing import AgentStanding
+from wave.codec import id_text
 from wave.entities.entity import EntitySecret
-from wave.entities.keyring import read_secret
-from wave.errors import BrokerRefused, BrokerUnavailable
+from wave.entities.keyring import read_secret, write_file
+from wave.errors import BadSetting, BrokerRefused, BrokerUnavailable
 from wave.limits import LIMITS
 
 ROOT = Path(__file__).parents[2]
@@ -80,7 +82,7 @@ async def test_broker_lock_and_bus_work_together_and_shut_with_the_lock(home: Pa
     with (
         started(home, "agent", "run"),
         started(home, "mqtt", "broker", place, "--port", str(port)),
-        started(home, "mqtt", "lock", place, str(home / "home.ent"), "--port", str(port)) as lock,
+        started(home, "mqtt", "lock", place, str(home / "home.ent")) as lock,
     ):
         async with AgentClient(str(Settings.from_environment({"WAVE_HOME": str(home)}).socket)) as agent:
             bus = MqttBus(
@@ -154,6 +156,45 @@ def test_the_brokers_files_can_be_written_and_nothing_started(
     assert main(["mqtt", "broker", "--write-only", "--port", "18833", str(tmp_path / "b")]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "b" / "mosquitto.conf")
     assert "listener 18833 127.0.0.1" in (tmp_path / "b" / "mosquitto.conf").read_text()
+
+
+@pytest.mark.parametrize("left", [(), ("lock.password",)])
+def test_a_lock_without_a_broker_says_what_comes_first(
+    left: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in left:
+        write_file(tmp_path / name, b"secret", mode=0o600)
+    assert main(["mqtt", "lock", str(tmp_path), id_text(bytes(32))]) == 1
+    assert f"wave mqtt broker {tmp_path}" in capsys.readouterr().err
+
+
+def test_a_configuration_without_a_listener_is_refused(tmp_path: Path) -> None:
+    write_file(tmp_path / "mosquitto.conf", b"user nobody", mode=0o600)
+    with pytest.raises(BadSetting, match="names no port"):
+        port_of(tmp_path)
+
+
+async def test_a_lock_names_the_broker_that_does_not_answer_once() -> None:
+    port, told = free_port(), list[str]()
+    stopped = asyncio.Event()
+
+    def tell(text: str) -> None:
+        told.append(text)
+        stopped.set()
+
+    nobody: Any = None
+    account = Account("wave-lock", "x")
+    url = Broker.parse(f"mqtt://127.0.0.1:{port}")
+    setup = Setup(
+        url, account, (), standing=nobody, facts=nobody, clock=time.time, draw=os.urandom, tell=tell, beat=0.01
+    )
+    running = asyncio.create_task(Lock(setup).run())
+    async with asyncio.timeout(10):
+        await stopped.wait()
+    running.cancel()
+    await asyncio.wait([running])
+    assert told[0].count(url.url) == 1
+    assert told[0].startswith(f"the broker at {url.url} ")
 
 
 def test_an_api_without_its_key_is_refused(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
 """What stands behind the page and needs no browser: terms, invitations, the book of decisions, the owner's sessions."""
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,13 +13,30 @@ import pytest
 from devices.log import DecisionLog, Entry
 from devices.page.book import KEPT, Book
 from devices.page.invitations import LIFETIME, MOST, Invitations
-from devices.page.owner import SESSION, Sessions
+from devices.page.owner import SESSION, Owner, Sessions
 from devices.page.pictures import qr_rows
 from devices.page.server import check_public, static_files
 from devices.page.sharing import Terms, verbs
-from tests.world import DAY, NOW
+from devices.page.view import Shown, View
+from tests.world import DAY, NOW, World
+from wave.agent import wire
+from wave.bus.message import Accepted, Inbox, Message
 from wave.codec import sha256
-from wave.errors import BadCondition, BadInvitation, BadRequest, BadSetting, BadTime, OwnerWanted, TooLarge
+from wave.dots.proof import Proof
+from wave.entities.keyring import Keyring
+from wave.errors import (
+    AgentUnavailable,
+    BadCondition,
+    BadInvitation,
+    BadRequest,
+    BadSetting,
+    BadTime,
+    ChainUnavailable,
+    OutOfScope,
+    OwnerWanted,
+    TooLarge,
+    WaveError,
+)
 
 LIGHT = "s.light/light0"
 
@@ -342,3 +362,167 @@ def test_a_public_address_that_is_none_is_bad_input(text: str) -> None:
 
 def test_a_public_address_is_an_origin() -> None:
     assert check_public("https://Home.example/") == "https://home.example"
+
+
+# What the page shows -----------------------------------------------------------------------------------------------
+
+
+class Telling:
+    """A bus on which some reports are heard, and nothing after them."""
+
+    def __init__(self, world: World, *reports: tuple[str, bytes]) -> None:
+        self.heard = [self._accepted(world, *one) for one in reports]
+        self.subscribed = 0
+
+    @staticmethod
+    def _accepted(world: World, where: str, payload: bytes) -> Accepted:
+        proof = Proof.build((), (world.entity("home").entity,))
+        message = Message.create(
+            world.entity("home"), permission="publish", namespace=world.id("home"), resource=where, payload=payload,
+            created=world.now, expires=world.now + 30, nonce=bytes(16), proof=proof.id,
+        )  # fmt: skip
+        facts, inbox = world.facts, Inbox()
+        return inbox.accept(message, proof, facts, permission="publish", now=world.now)
+
+    async def subscribe(self, *_: object, **__: object) -> AsyncIterator[Accepted]:
+        self.subscribed += 1
+
+        async def reading() -> AsyncIterator[Accepted]:
+            for one in self.heard:
+                yield one
+            await asyncio.Event().wait()
+
+        return reading()
+
+
+class Site:
+    """What a view asks of a site here: the time."""
+
+    def __init__(self, world: World) -> None:
+        self.clock = lambda: float(world.now)
+
+
+async def _listened(world: World, *reports: tuple[str, bytes]) -> View:
+    """Return a view after the last of the reports was heard, in one subscription."""
+    bus: Any = Telling(world, *reports, (f"{LIGHT}/i.last/signal/state", b'"end"'))
+    agent: Any = None
+    site: Any = Site(world)
+    view = View(agent, site, world.id("home"))
+    listening = asyncio.create_task(view.listen(bus))
+    try:
+        async with asyncio.timeout(5):
+            while not any(one.value == "end" for one in view.states.values()):
+                assert not listening.done()
+                await asyncio.sleep(0.01)
+    finally:
+        listening.cancel()
+        await asyncio.wait([listening])
+    assert bus.subscribed == 1
+    return view
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"[" * 600 + b"]" * 600,
+        b"[" * 33 + b"]" * 33,
+        b'{"a":' * 600 + b"1" + b"}" * 600,
+        b"9" * 5000,
+        b"1".zfill(20_000),
+    ],
+)
+async def test_a_report_that_cannot_be_shown_ends_nothing(world: World, payload: bytes) -> None:
+    view = await _listened(world, (f"{LIGHT}/i.boolean/signal/state", payload))
+    assert len(view.states) == 1
+
+
+async def test_whatever_goes_wrong_with_one_report_the_next_is_shown(world: World) -> None:
+    view = await _listened(world)
+    said: list[str] = []
+
+    def fail(shown: Shown) -> None:
+        said.append(shown.signal)
+        if len(said) == 1:
+            raise RuntimeError("a fault of ours")
+
+    bus: Any = Telling(world, (f"{LIGHT}/a/signal/x", b"1"), (f"{LIGHT}/b/signal/x", b"2"))
+    view.said = fail
+    listening = asyncio.create_task(view.listen(bus))
+    async with asyncio.timeout(5):
+        while len(said) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    listening.cancel()
+    await asyncio.wait([listening])
+    assert bus.subscribed == 1
+
+
+async def test_one_device_takes_no_room_of_the_others(world: World) -> None:
+    many = [(f"s.light/busy/i{number}/signal/x", b"1") for number in range(100)]
+    view = await _listened(world, *many)
+    assert sum(path == "s.light/busy" for path, _ in view.states) == 64
+    assert (LIGHT, "i.last/signal/state") in view.states
+
+
+# Who comes in by an invitation -------------------------------------------------------------------------------------
+
+
+class Asked:
+    """An agent that takes what is published, or says why not."""
+
+    def __init__(self, answer: Exception | None, *, late: bool) -> None:
+        self.published = 0
+        self._answer = answer
+        self._late = late
+
+    async def call(self, call: object) -> Any:
+        if not isinstance(call, wire.Publish):
+            return SimpleNamespace(own=True)
+        if self._answer is not None and not self._late:
+            raise self._answer
+        self.published += 1
+        if self._answer is not None:
+            raise self._answer
+        return None
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        (None, 1),
+        (OutOfScope("no"), 0),
+        (ChainUnavailable("the chain did not answer in time"), 1),
+        (AgentUnavailable("gone before it answered"), 1),
+    ],
+    ids=["given, and the name not kept", "refused", "no answer of the chain", "no answer of the agent"],
+)
+async def test_an_invitation_opens_again_only_if_nothing_was_granted(
+    world: World,
+    opened: Callable[[], Invitations],
+    tmp_path: Path,
+    case: tuple[Exception | None, int],
+) -> None:
+    """Otherwise one code would let in any number of people."""
+    answer, granted = case
+    invitations, agent = opened(), Asked(answer, late=granted == 1)
+    view: Any = SimpleNamespace(agent=agent, namespace=world.id("home"), site=Site(world))
+    keyring = Keyring(tmp_path / "file" / "ring")
+    (tmp_path / "file").write_text("no directory can be made here")
+    owner = Owner(world.entity("home"), view, keyring, invitations)
+    code, _ = invitations.invite(terms())
+    for number in range(3):
+        with suppress(WaveError):
+            await owner.join(code, world.entity(f"visitor{number}").entity)
+    assert agent.published == granted
+    assert len(invitations.shown()) == 1 - granted
+
+
+def test_the_owners_cookie_opens_nothing_with_another_key(clock: Moving) -> None:
+    sessions = Sessions(clock)
+    cookie = sessions.exchange(sessions.token())
+    assert not sessions.owns(None, bytes(32))
+    assert not sessions.owns("x", bytes(32))
+    assert sessions.owns(cookie, b"\1" * 32)
+    assert sessions.owns(cookie, b"\1" * 32)
+    assert not sessions.owns(cookie, b"\2" * 32)
+    clock.now += SESSION
+    assert not sessions.owns(cookie, b"\1" * 32)

@@ -6,14 +6,16 @@ import json
 import os
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 import pytest_asyncio
 
+from devices.page import server
 from devices.page.page import page_of
 from devices.page.server import serving
 from devices.page.sharing import Terms
@@ -95,6 +97,13 @@ def text(data: bytes) -> str:
 
 def origin(here: Street) -> str:
     return here.url.rstrip("/")
+
+
+def owners_cookie(here: Street) -> str:
+    """Return a cookie of the owner's, as a browser sends it."""
+    assert here.page.owner is not None
+    sessions = here.page.owner.sessions
+    return f"wave_owner_{urlsplit(here.url).port}={sessions.exchange(sessions.token())}"
 
 
 @asynccontextmanager
@@ -335,6 +344,69 @@ async def test_what_others_signed_or_what_is_no_command_is_not_carried(here: Str
         for bad in ({"message": "%", "proof": ""}, {"message": "", "proof": ""}):
             assert await one.ask("act", **bad) in ("request.bad", "object.malformed")
         assert await one.ask("prove", where="a/*", payload="") == "pattern.bad"
+
+
+# Room --------------------------------------------------------------------------------------------------------------
+
+
+async def test_strangers_keys_however_many_lock_out_neither_guests_nor_the_owner(
+    here: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_MOST_VISITORS", 4)
+    await until(lambda: not here.page.visitors)
+    cookie = owners_cookie(here)
+    async with AsyncExitStack() as stack:
+        guest = await stack.enter_async_context(let_in(here, SEE))
+        strangers = [await stack.enter_async_context(knocking(here)) for _ in range(3)]
+        for one in strangers:
+            await (await one.show()).next("you")
+        crowd = [await stack.enter_async_context(knocking(here)) for _ in range(6)]
+        for one in strangers:
+            await closed(one)
+        owner = await stack.enter_async_context(knocking(here, Cookie=cookie))
+        assert await (await owner.show()).ask("losses", dot="A" * 43) == "object.not_found"
+        assert await guest.ask("see") == {}
+        assert await (await crowd[-1].show()).ask("see") == "proof.none"
+
+
+async def test_where_all_places_are_taken_by_guests_some_are_left_for_the_owner(
+    here: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_MOST_VISITORS", 2)
+    await until(lambda: not here.page.visitors)
+    cookie = owners_cookie(here)
+    async with let_in(here, SEE) as first, let_in(here, SEE) as second:
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            async with knocking(here):
+                pass
+        async with knocking(here, Cookie=cookie) as owner:
+            assert await (await owner.show()).ask("losses", dot="A" * 43) == "object.not_found"
+        for one in (first, second):
+            assert await one.ask("see") == {}
+
+
+async def test_those_who_show_no_key_make_room_as_well(here: Street, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_MOST_VISITORS", 2)
+    await until(lambda: not here.page.visitors)
+    async with knocking(here) as first, knocking(here), knocking(here) as third:
+        await closed(first)
+        await (await third.show()).next("you")
+
+
+async def closed(one: Knocking) -> None:
+    """Wait until the page ends a connection."""
+    async with asyncio.timeout(5):
+        while (await one.socket.receive()).type is aiohttp.WSMsgType.TEXT:
+            pass
+
+
+async def test_the_owners_cookie_shown_with_another_key_opens_nothing(here: Street) -> None:
+    cookie = owners_cookie(here)
+    async with knocking(here, Cookie=cookie) as first, knocking(here, Cookie=cookie) as thief:
+        assert await (await first.show()).ask("losses", dot="A" * 43) == "object.not_found"
+        assert await (await thief.show()).ask("losses", dot="A" * 43) == "page.owner"
+        async with knocking(here, first.secret, Cookie=cookie) as again:
+            assert await (await again.show()).ask("losses", dot="A" * 43) == "object.not_found"
 
 
 # Invitations -------------------------------------------------------------------------------------------------------

@@ -5,13 +5,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
-from wave.bus.frame import NO_PROOF, Dropped, Frame, Give, parcels, write_frame
+from wave.bus.frame import Dropped, Frame, Give, parcels, write_frame
 from wave.bus.message import Accepted, Message
 from wave.codec import sha256
 from wave.dots.cache import LeastRecent
 from wave.dots.facts import Facts
 from wave.dots.proof import Proof
-from wave.errors import UnknownProof, WaveError
+from wave.errors import NotRead, TooLarge, WaveError
 from wave.limits import LIMITS
 from wave.namespace.pattern import Pattern, covers
 
@@ -59,6 +59,69 @@ class Shelf:
             self._bytes -= len(self._proofs.pop(next(iter(self._proofs))).data)
 
 
+class Gifts:
+    """Proofs that peers gave and that proved nothing yet: the last few of each connection, bounded over all of them.
+
+    They are held as bytes, and read when a message names them. Whoever holds most makes room first.
+    """
+
+    def __init__(self, *, count: int = LIMITS.proofs_given, size: int = LIMITS.proofs_given_bytes) -> None:
+        """Hold at most ``count`` for a connection, and ``size`` bytes over all."""
+        self._count = count
+        self._size = size
+        self._bytes = 0
+        self._held: dict[Connection, dict[bytes, bytes]] = {}
+        self._sizes: dict[Connection, int] = {}
+        self._read = Shelf(count, size // 4)
+
+    def __len__(self) -> int:
+        """How many bytes are held."""
+        return self._bytes
+
+    def put(self, connection: "Connection", proof: bytes) -> None:
+        """Hold a proof for a connection, of which nothing is known yet; :class:`TooLarge`."""
+        if len(proof) > LIMITS.proof_bytes:
+            raise TooLarge(f"a proof of {len(proof)} bytes; the limit is {LIMITS.proof_bytes}")
+        identity = sha256(proof)
+        self.drop(connection, identity)
+        held = self._held.setdefault(connection, {})
+        held[identity] = proof
+        self._grow(connection, len(proof))
+        if len(held) > self._count:
+            self.drop(connection, next(iter(held)))
+        while self._bytes > self._size:
+            largest = max(self._sizes, key=self._sizes.__getitem__)
+            self.drop(largest, next(iter(self._held[largest])))
+
+    def get(self, connection: "Connection", identity: bytes) -> Proof | None:
+        """Return a proof that was given over that connection; :class:`InputError` when it is none."""
+        data = self._held.get(connection, {}).get(identity)
+        if data is None:
+            return None
+        proof = self._read.get(identity)
+        if proof is None:
+            proof = Proof.from_bytes(data)
+            self._read.put(proof, identity)
+        return proof
+
+    def drop(self, connection: "Connection", identity: bytes) -> None:
+        """Hold a proof no longer, if it is held at all."""
+        held = self._held.get(connection, {})
+        if identity in held:
+            self._grow(connection, -len(held.pop(identity)))
+            if not held:
+                self.forget(connection)
+
+    def forget(self, connection: "Connection") -> None:
+        """Hold nothing for a connection."""
+        if self._held.pop(connection, None) is not None:
+            self._bytes -= self._sizes.pop(connection)
+
+    def _grow(self, connection: "Connection", by: int) -> None:
+        self._sizes[connection] = self._sizes.get(connection, 0) + by
+        self._bytes += by
+
+
 class Outbox:
     """What waits to be sent over one connection: answers always, deliveries while there is room."""
 
@@ -80,9 +143,21 @@ class Outbox:
         """Tell whether a delivery of that size may be added."""
         return len(self._frames) < LIMITS.queue_frames and self._bytes + size <= LIMITS.queue_bytes
 
-    async def room(self) -> None:
-        """Wait until more may be added: whoever does not read cannot go on asking."""
-        await self._drained.wait()
+    @property
+    def full(self) -> bool:
+        """Whether :meth:`room` has to wait."""
+        return not self._drained.is_set()
+
+    async def room(self, *, patience: float | None = None) -> None:
+        """Wait until more may be added: whoever does not read cannot go on asking.
+
+        :class:`NotRead` after ``patience`` seconds.
+        """
+        try:
+            async with asyncio.timeout(patience):
+                await self._drained.wait()
+        except TimeoutError:
+            raise NotRead(f"nothing was read for {patience:g} s") from None
 
     def lose(self, count: int) -> None:
         """Tell, when all that waits is sent, that so many messages were not delivered."""
@@ -163,22 +238,7 @@ class Connection:
         self.subscriptions: dict[int, Subscription] = {}
         self.useful = False  # something that was asked over it was granted
         self.catching_up: asyncio.Task[None] | None = None
-        self.changed = False  # a subscription was added since catching up last looked
-        self._given: LeastRecent[bytes, Proof] = LeastRecent(LIMITS.proofs_given)
         self._told: LeastRecent[bytes, None] = LeastRecent(LIMITS.proofs_known)
-
-    def give(self, proof: bytes) -> None:
-        """Take a proof from the other side; :class:`InputError`."""
-        self._given[sha256(proof)] = Proof.from_bytes(proof)
-
-    def proof_of(self, message: Message, shelf: Shelf) -> Proof:
-        """Return the proof that a message names; :class:`UnknownProof`."""
-        if message.proof is None:
-            return NO_PROOF
-        proof = shelf.get(message.proof) or self._given.get(message.proof)
-        if proof is None:
-            raise UnknownProof("the proof that the message names is not known here")
-        return proof
 
     def tell(self, identity: bytes | None, proof: bytes | None, *, again: bool = False) -> None:
         """Send a proof, unless the other side has it."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from wave.bus.connection import Clock, Connection, FactsSource, Subscription
 from wave.bus.frame import Deliver, denied, write_frame
-from wave.bus.message import Inbox, authorized
+from wave.bus.message import Accepted, Inbox, authorized
 from wave.bus.recent import Carried, Recent
 from wave.bus.store import Kept, Store
 from wave.bus.wanting import Wanting
@@ -107,10 +107,8 @@ class Delivering:
                 continue
             if not batch:
                 break
-            connection.changed = False
             for one in batch:
-                await connection.outbox.room()
-                if connection.changed:  # by a subscription that may want to begin further back
+                if connection.outbox.full:  # by the time that there is room again, the facts are others
                     break
                 self._deliver_again(connection, one, facts)
         for subscription in connection.subscriptions.values():
@@ -202,14 +200,9 @@ class Delivering:
         held = subscription.held
         if held is not None and held[0] is facts and held[1] == now:
             return True
-        accepted = subscription.accepted
-        asked = accepted.message.requests()
         try:
-            authorized(self._inbox.verifier, asked, accepted.proof, facts, now=now)
+            self._check_again(subscription.accepted, facts, now)
         except Refused as error:
-            error.decision = decision_id(
-                accepted.proof, asked[0], facts, now=now, outcome=error, act=accepted.message.id
-            )
             self._close(connection, number)
             connection.outbox.answer(denied(number, error))
             if not connection.subscriptions:
@@ -220,6 +213,17 @@ class Delivering:
         subscription.held = facts, now
         return True
 
+    def _check_again(self, accepted: Accepted, facts: Facts, now: int) -> None:
+        """Raise what speaks against an accepted message by these facts; its time and signature aside."""
+        asked = accepted.message.requests()
+        try:
+            authorized(self._inbox.verifier, asked, accepted.proof, facts, now=now)
+        except Refused as error:
+            error.decision = decision_id(
+                accepted.proof, asked[0], facts, now=now, outcome=error, act=accepted.message.id
+            )
+            raise
+
     @asynccontextmanager
     async def reviewing(self) -> AsyncIterator[None]:
         """Review open subscriptions in the background while the body runs."""
@@ -227,13 +231,17 @@ class Delivering:
         try:
             yield
         finally:
-            for task in tasks:
-                await end_task(task)
+            await end_task(*tasks)
 
 
-async def end_task(task: asyncio.Task[None]) -> None:
-    """Cancel a task and wait for its end; raise what it failed with, and never swallow a cancellation of one's own."""
-    task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled() and (error := task.exception()) is not None:
-        raise error
+async def end_task(*tasks: asyncio.Task[None]) -> None:
+    """Cancel tasks and wait until all have ended; raise what the first of them failed with.
+
+    A cancellation of one's own is never swallowed.
+    """
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    failed = [error for task in tasks if not task.cancelled() and (error := task.exception()) is not None]
+    if failed:
+        raise failed[0]

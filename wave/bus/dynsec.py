@@ -196,7 +196,8 @@ class Lock:
             try:
                 await self._connection()
             except WaveError as error:
-                self.say(f"the broker at {self.setup.broker.url}: {error.message}")
+                where = f"the broker at {self.setup.broker.url}"
+                self.say(error.message if error.message.startswith(where) else f"{where}: {error.message}")
             finally:
                 self.open.clear()
             if asyncio.get_running_loop().time() - begun > _BACKOFF_MOST:

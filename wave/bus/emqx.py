@@ -3,6 +3,9 @@
 Every answer is a status of 200 and says allow or deny in words, for any other status means "ignore" to EMQX; whatever
 goes wrong in here is a deny. EMQX must be set up as :func:`emqx_config` says, so that no answer at all is a no as well.
 What it has let in it asks about again with every act, and what loses a right is thrown out through its REST API.
+
+EMQX goes on with a session for whoever names its client id. So a client id begins with the entity's own, and nobody
+else comes by it: it is the username, or the username, "-" and whatever the client adds.
 """
 
 import asyncio
@@ -20,6 +23,7 @@ from yarl import URL
 
 from wave.bus.connection import Clock, FactsSource
 from wave.bus.login import check_login
+from wave.bus.marks import Marks
 from wave.bus.message import PUBLISH, SUBSCRIBE, Inbox
 from wave.bus.mqtt_topic import CREDENTIALS, DENIED, PROOF, ROOT, denied_topic, pattern_of, place
 from wave.bus.router import end_task
@@ -34,6 +38,8 @@ from wave.namespace.pattern import Pattern
 
 DEFAULT_PORT: Final = 4412
 _BODY: Final = 64 * 1024
+_ARRIVAL: Final = 5.0  # seconds for a question to come
+_CLIENT: Final = 128  # characters of a client id
 _REVIEW: Final = 1.0
 _API: Final = ClientTimeout(total=5)
 _DENY: Final = {"result": "deny"}
@@ -50,6 +56,14 @@ class Management:
     secret: str = field(repr=False)
 
 
+@dataclass(slots=True)
+class _Known:
+    """An entity's sessions, the newest last, with what each used. ``guest``: it has only what everybody has."""
+
+    guest: bool
+    sessions: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
+
+
 class Hook:
     """Answers for one broker, known to its clients by ``name``, and for the namespaces that it carries."""
 
@@ -62,10 +76,14 @@ class Hook:
         facts: FactsSource,
         clock: Clock,
         management: Management | None = None,
+        marks: Marks | None = None,
         tell: Callable[[str], None] = _log.warning,
         review_every: float = _REVIEW,
     ) -> None:
-        """Answer from what ``standing`` says while ``facts`` are fresh; without ``management`` no session is ended."""
+        """Answer from what ``standing`` says while ``facts`` are fresh; without ``management`` no session is ended.
+
+        ``marks`` say which logins an earlier process may have taken; without them, all that it could have.
+        """
         self._name = name
         self._namespaces = frozenset(namespaces)
         self._standing = standing
@@ -74,9 +92,8 @@ class Hook:
         self._management = management
         self._tell = tell
         self._review_every = review_every
-        self._inbox = Inbox(since=int(clock()))
-        self._sessions: dict[str, bytes] = {}
-        self._used: dict[str, set[tuple[str, str]]] = {}
+        self._inbox = Inbox(since=int(clock()) + LIMITS.clock_skew + 1, marks=marks)
+        self._known: dict[bytes, _Known] = {}
         self._holds_until = 0
 
     # Questions -------------------------------------------------------------------------------------------------------
@@ -92,7 +109,7 @@ class Hook:
     async def _answer(self, request: web.Request, decide: Callable[[dict[str, str]], Any]) -> web.Response:
         """Return 200 with a yes or a no, whatever happens."""
         try:
-            asked = json.loads(await request.content.read(_BODY))
+            asked = json.loads(await _body(request))
             await decide({str(name): str(value) for name, value in asked.items()})
         except WaveError as error:
             _log.info("denied: %s (%s)", error.message, error.code)
@@ -103,32 +120,77 @@ class Hook:
         return web.json_response(_ALLOW)
 
     async def _let_in(self, asked: dict[str, str]) -> None:
+        username, client = asked.get("username", ""), asked.get("clientid", "")
+        identity = _owner(username, client)
         facts, now = await self._facts(), int(self._clock())
-        identity = check_login(
-            asked.get("username", ""), asked.get("password", ""), self._name, facts, now=now, inbox=self._inbox
-        )
-        if len(self._sessions) >= LIMITS.mqtt_entities:
-            raise Unavailable("too many clients are known")
-        client = asked.get("clientid", "")
-        self._sessions[client] = identity
-        self._used[client] = set()
+        guest = await self._is_guest(identity, now)
+        check_login(username, asked.get("password", ""), self._name, facts, now=now, inbox=self._inbox)
+        await self._admit(identity, client, guest=guest)
+        sessions = self._known[identity].sessions
+        sessions[client] = set(sessions.pop(client))  # the newest, which no ending of the last one takes along
 
     async def _let_act(self, asked: dict[str, str]) -> None:
-        identity = parse_id(asked.get("username", ""))
+        client = asked.get("clientid", "")
+        identity = _owner(asked.get("username", ""), client)
         action, topic = asked.get("action", ""), asked.get("topic", "")
-        if identity is None or action not in (PUBLISH, SUBSCRIBE):
-            raise BadRequest("a question of EMQX names an entity, and publish or subscribe")
+        if action not in (PUBLISH, SUBSCRIBE):
+            raise BadRequest("a question of EMQX is about publish or subscribe")
+        guest = await self._is_guest(identity, int(self._clock()))
         if not await self._may(identity, action, topic):
             raise BadRequest(f"{rules.short(identity)} may not {action} at {topic[:80]}")
-        used = self._used.get(asked.get("clientid", ""))
-        if used is not None and len(used) < LIMITS.mqtt_rules:
-            used.add((action, topic))
+        used = await self._admit(identity, client, guest=guest)
+        if _is_common(topic) or (action, topic) in used:
+            return
+        if len(used) >= LIMITS.mqtt_rules:
+            raise Unavailable(f"{rules.short(identity)} uses more in one session than is remembered")
+        used.add((action, topic))
+
+    async def _is_guest(self, identity: bytes, now: int) -> bool:
+        """Tell whether an entity has only what everybody has; :class:`BadRequest` when that is nothing."""
+        if identity in self._namespaces:
+            return False
+        found = False
+        for namespace in self._namespaces:
+            common = await self._standing.held(EVERYBODY, namespace)
+            for one in await self._standing.held(identity, namespace):
+                if now < one.until and not may(common, one.permission, one.pattern, now):
+                    return False
+            found = found or any(now < one.until for one in common)
+        if found:
+            return True
+        raise BadRequest(f"{rules.short(identity)} has no right in what this broker carries")
+
+    async def _admit(self, identity: bytes, client: str, *, guest: bool) -> set[tuple[str, str]]:
+        """Return what a session used so far, counting it among those that are looked after; :class:`Unavailable`.
+
+        Where there is no room, another ends: the oldest of the same entity, or those of the oldest guest.
+        """
+        known = self._known.get(identity)
+        if known is None and len(self._known) >= LIMITS.mqtt_entities:
+            await self._end_a_guest()
+        elif known is not None and client not in known.sessions and len(known.sessions) >= LIMITS.mqtt_sessions:
+            await self._end(next(iter(known.sessions)), identity, "has too many sessions")
+        known = self._known.get(identity)
+        if known is None:
+            if len(self._known) >= LIMITS.mqtt_entities:
+                raise Unavailable("too many clients are known")
+            known = self._known[identity] = _Known(guest)
+        if client not in known.sessions and len(known.sessions) >= LIMITS.mqtt_sessions:
+            raise Unavailable(f"{rules.short(identity)} has too many sessions")
+        known.guest = guest
+        return known.sessions.setdefault(client, set())
+
+    async def _end_a_guest(self) -> None:
+        for identity, known in tuple(self._known.items()):
+            if known.guest:
+                for client in tuple(known.sessions):
+                    await self._end(client, identity, "made room for who has rights")
+                return
 
     async def _may(self, identity: bytes, action: str, topic: str) -> bool:
         facts, now = await self._facts(), int(self._clock())
         rules.facts_fresh(facts, now, LIMITS.max_staleness, None)
-        parts = topic.split("/")
-        if len(parts) > 1 and parts[0] == ROOT and parts[1] in (PROOF, DENIED, CREDENTIALS):
+        if _is_common(topic):
             return _common(identity, action, topic)
         namespace, pattern = place(topic) if action == PUBLISH else pattern_of(topic)
         if namespace not in self._namespaces:
@@ -153,25 +215,29 @@ class Hook:
         except WaveError:
             if now < self._holds_until:
                 return
-        for client, identity in tuple(self._sessions.items()):
-            if not await self._still(identity, self._used.get(client, set())):
-                await self._end(client, identity)
+        for identity, known in tuple(self._known.items()):
+            for client, used in tuple(known.sessions.items()):
+                if not await self._still(identity, used):
+                    await self._end(client, identity, "lost a right")
 
     async def _still(self, identity: bytes, used: set[tuple[str, str]]) -> bool:
         try:
-            for action, topic in used:
+            await self._is_guest(identity, int(self._clock()))
+            for action, topic in tuple(used):
                 if not await self._may(identity, action, topic):
                     return False
         except WaveError as error:
-            _log.warning("cannot check what %s may still do: %s", rules.short(identity), error.message)
+            _log.info("%s may stay no longer: %s", rules.short(identity), error.message)
             return False
         return True
 
-    async def _end(self, client: str, identity: bytes) -> None:
+    async def _end(self, client: str, identity: bytes, why: str) -> None:
         """Have EMQX end a session; it is tried again until EMQX says that it is done, or that there is none."""
+        known = self._known.get(identity)
+        used = None if known is None else known.sessions.get(client)
         if self._management is None:
-            self._sessions.pop(client, None)
-            self._tell(f"{rules.short(identity)} lost a right, and nobody was named by whom its session could be ended")
+            self._forget(client, identity, used)
+            self._tell(f"{rules.short(identity)} {why}, and nobody was named by whom its session could be ended")
             return
         url = URL(f"{self._management.url.rstrip('/')}/api/v5/clients/{quote(client, safe='')}", encoded=True)
         login = base64.b64encode(f"{self._management.key}:{self._management.secret}".encode()).decode("ascii")
@@ -185,10 +251,17 @@ class Hook:
             self._tell(f"EMQX's API does not answer: {str(error) or type(error).__name__}")
             return
         if status in (204, 404):
-            self._sessions.pop(client, None)
-            self._used.pop(client, None)
+            self._forget(client, identity, used)
         else:
             self._tell(f"EMQX's API would not end a session: it answered {status}")
+
+    def _forget(self, client: str, identity: bytes, used: set[tuple[str, str]] | None) -> None:
+        """Forget a session, unless its client acted or came again since ``used`` was looked at."""
+        known = self._known.get(identity)
+        if known is not None and known.sessions.get(client) is used:
+            known.sessions.pop(client, None)
+            if not known.sessions:
+                del self._known[identity]
 
     async def review_always(self) -> None:
         """Review until cancelled, whatever goes wrong once."""
@@ -198,6 +271,32 @@ class Hook:
                 await self.review()
             except Exception:  # noqa: BLE001 - sessions that nobody looks at any more would stay for ever
                 _log.exception("a review of the sessions failed")
+
+
+async def _body(request: web.Request) -> bytes:
+    """Return a question, however many pieces it comes in; :class:`BadRequest` for one that is too long."""
+    data = bytearray()
+    async with asyncio.timeout(_ARRIVAL):
+        async for part in request.content.iter_any():
+            data += part
+            if len(data) > _BODY:
+                raise BadRequest("a question of EMQX that is too long")
+    return bytes(data)
+
+
+def _owner(username: str, client: str) -> bytes:
+    """Return the id of the entity that a username names and a client id belongs to; :class:`BadRequest`."""
+    identity = parse_id(username)
+    if identity is None or len(client) > _CLIENT:
+        raise BadRequest("a client's username is an entity's id")
+    if client != username and not client.startswith(f"{username}-"):
+        raise BadRequest("a client id is the entity's id, or begins with it and '-'")
+    return identity
+
+
+def _is_common(topic: str) -> bool:
+    parts = topic.split("/", 2)
+    return len(parts) > 1 and parts[0] == ROOT and parts[1] in (PROOF, DENIED, CREDENTIALS)
 
 
 def _common(identity: bytes, action: str, topic: str) -> bool:
@@ -234,6 +333,8 @@ async def serving(
 def emqx_config(url: str) -> str:
     """Return the part of EMQX's configuration that makes it ask the hook at ``url``, and takes silence for a no."""
     return f"""# Only who shows a signed login is let in: one authenticator, and no other that could say yes.
+# A client id is the username, or the username, "-" and more; the hook refuses any other, for whoever names a client id
+# goes on with its session. So nothing else may set client ids either.
 authentication = [
   {{
     mechanism = password_based

@@ -58,9 +58,11 @@ class Marks:
             if self._size + _RECORD.size > LIMITS.marks_bytes:
                 self._rewrite(newest=created)
             data = _RECORD.pack(sender, created)
-            if os.write(self._fd, data) != len(data):
+            try:
+                _write(self._fd, data)
+            except OSError:
                 os.ftruncate(self._fd, self._size)
-                raise OSError(None, "the disk is full")
+                raise
             self._size += len(data)
             if created >= self._synced + _SYNC:
                 os.fdatasync(self._fd)
@@ -70,12 +72,12 @@ class Marks:
     def _rewrite(self, newest: int = 0) -> None:
         """Write the file anew, without what no message can be as old as."""
         oldest = newest - LIMITS.message_lifetime - LIMITS.clock_skew
-        self._marks = {sender: created for sender, created in self._marks.items() if created >= oldest}
-        data = b"".join([_RECORD.pack(sender, created) for sender, created in self._marks.items()])
+        marks = {sender: created for sender, created in self._marks.items() if created >= oldest}
+        data = b"".join([_RECORD.pack(sender, created) for sender, created in marks.items()])
         beside = self._path.with_name(self._path.name + ".new")
         fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            os.write(fd, data)
+            _write(fd, data)
             os.fsync(fd)
             beside.replace(self._path)
         except BaseException:
@@ -84,8 +86,15 @@ class Marks:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
+        self._marks = marks
         self._size = len(data)
         self._synced = newest
+
+
+def _write(fd: int, data: bytes) -> None:
+    """Write all of it, or raise."""
+    if os.write(fd, data) != len(data):
+        raise OSError(None, "the disk is full")
 
 
 def _read(path: Path) -> dict[bytes, int]:

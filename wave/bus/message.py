@@ -20,7 +20,7 @@ from wave.bus.fields import (
     lifetime_allowed,
 )
 from wave.bus.marks import Marks
-from wave.bus.order import Newest, Twins
+from wave.bus.order import Newest, Succession, Twins
 from wave.bus.rate import RateCounter
 from wave.bus.replay import ReplayWindow
 from wave.bus.sheaf import KnownRoots, Place, places, sheaf_body
@@ -318,6 +318,7 @@ class Inbox:
         """
         self.verifier = verifier or Verifier()
         self.newest = Newest()
+        self.given = Succession()
         self._seen = ReplayWindow(since=since, marks=marks) if window is None else window
         self._rates = RateCounter()
         self._twins = Twins()
@@ -336,6 +337,7 @@ class Inbox:
         now: int,
         kept: bool = False,
         history: bool = False,
+        missed: bool = False,
         challenged: bool = False,
         serial: int = 0,
     ) -> Accepted:
@@ -346,20 +348,23 @@ class Inbox:
         rates along the path are not used up. Only then are its nonce and its use remembered: what was refused takes
         nothing away. Raises :class:`Refused` and :class:`Unavailable` leaves, which carry a decision's id.
 
-        A message that is shown as ``kept`` may be old, and may come again; in the place of its nonce, it must not be
-        older than one seen at its resource (:attr:`newest`), unless what is looked at is the ``history``. One that is
-        ``challenged`` carries a challenge that this process drew, so that no earlier process can have accepted it.
+        A message that is to be kept must not be older than one seen at its resource (:attr:`newest`), unless what is
+        looked at is the ``history``. One that is shown as ``kept`` may be old, and may come again: whoever acts on it
+        asks :attr:`given`. One that was ``missed`` is refused if an earlier process may have accepted it; one that is
+        ``challenged`` carries a challenge that this process drew, so that no earlier process can have.
         """
         try:
             if message.permission != permission:
                 raise WrongPurpose(f"the message was signed to {message.permission}, not to {permission}")
             within_time(message, now, kept=kept)
-            if kept:
-                _to_be_kept(message)
-                if not history:
-                    self.newest.check(message.fields)
-            else:
+            if message.persist and not history:
+                self.newest.check(message.fields)
+            if not kept:
                 self._seen.check(message.fields, now, challenged=challenged)
+            else:
+                _to_be_kept(message)
+                if missed:
+                    self._seen.of_this_life(message.fields)
             if message.proof is not None and message.proof != proof.id:
                 raise WrongProof("the message names another proof than the one beside it")
             grant, sender = self._authorized(message, proof, facts, now)

@@ -6,6 +6,7 @@ They are written anew before every start, so that a broker which restarts while 
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,8 @@ PLUGINS: Final = (
     "/usr/lib/mosquitto_dynamic_security.so",
     "/usr/local/lib/mosquitto_dynamic_security.so",
 )
+CONFIGURATION: Final = "mosquitto.conf"
+_LISTENER: Final = re.compile(r"^listener ([0-9]{1,5}) ", re.MULTILINE)
 _ITERATIONS: Final = 101  # Mosquitto's own; the passwords are 24 random bytes
 _SALT: Final = 12
 _PASSWORD: Final = 24
@@ -52,7 +55,7 @@ def prepare(
     account, bridge = lock_account(directory, draw), _password(draw)
     state = json.dumps(_state(account.password, bridge, draw), indent=1)
     write_file(directory / "dynamic-security.json", state.encode(), mode=0o600, replace=True)
-    configuration = directory / "mosquitto.conf"
+    configuration = directory / CONFIGURATION
     text = _configuration(directory, port=port, plugin=found, bridge=bridge, user=user, also=also)
     write_file(configuration, text.encode(), mode=0o600, replace=True)
     return configuration, account
@@ -63,12 +66,28 @@ def lock_account(directory: Path, draw: Callable[[int], bytes] | None = None) ->
     path = directory / "lock.password"
     try:
         return Account(LOCK, read_text(path, private=True).strip())
-    except MissingFile:
+    except MissingFile as error:
         if draw is None:
-            raise
+            raise MissingFile(error.message, hint=_first(directory)) from None
     password = _password(draw)
     write_file(path, f"{password}\n".encode(), mode=0o600)
     return Account(LOCK, password)
+
+
+def port_of(directory: Path) -> int:
+    """Return the port of the broker whose files :func:`prepare` wrote; :class:`MissingFile`, :class:`BadSetting`."""
+    path = directory / CONFIGURATION
+    try:
+        found = _LISTENER.search(read_text(path, private=True))
+    except MissingFile as error:
+        raise MissingFile(error.message, hint=_first(directory)) from None
+    if found is None:
+        raise BadSetting(f"{path} names no port", hint=_first(directory))
+    return int(found[1])
+
+
+def _first(directory: Path) -> str:
+    return f"'wave mqtt broker {directory}' writes it: run that first"
 
 
 def _password(draw: Callable[[int], bytes]) -> str:

@@ -27,19 +27,20 @@ from wave.bus.message import (
     Accepted,
     Inbox,
     Message,
+    Payload,
     authorized,
     requests,
+    values_in,
 )
 from wave.bus.mqtt_arrivals import Arrivals
 from wave.bus.mqtt_form import carried, read
-from wave.bus.mqtt_line import Account, Broker, Carried, Line, connected
+from wave.bus.mqtt_line import STRANGER, Account, Broker, Carried, Line, connected
 from wave.bus.mqtt_notes import NOTE, Notes, about, told
 from wave.bus.mqtt_topic import PROOF, ROOT, credentials_topic, denied_topic, place, proof_topic
 from wave.bus.mqtt_wanted import Wanted
 from wave.bus.proofs import Proofs, ProofSource
 from wave.bus.reading import Reading
 from wave.bus.router import end_task
-from wave.bus.values import contexts
 from wave.codec import decode, id_text
 from wave.dots.cache import LeastRecent
 from wave.dots.proof import Proof
@@ -52,6 +53,7 @@ from wave.errors import (
     BrokerUnavailable,
     Refused,
     Replayed,
+    RolledBack,
     Unavailable,
     WaveError,
 )
@@ -73,6 +75,7 @@ _NAMED: Final = 3.0  # seconds for a lock to let a newcomer in
 _QUIET: Final = 0.15  # seconds without a retained message, after which all of them are taken to have come
 _KEPT: Final = 5.0
 _GIVEN: Final = 4096
+_CLIENT_BYTES: Final = 12  # by which a client id cannot be guessed
 _log = logging.getLogger(__name__)
 
 
@@ -99,6 +102,7 @@ class MqttBus:
         draw: Callable[[int], bytes],
         patience: float = 10.0,
         state: Path | None = None,
+        inbox: Inbox | None = None,
         credentials: Credentials | None = None,
         lifetime: int = 30,
         denied: OnRefused = _log_denied,
@@ -106,8 +110,8 @@ class MqttBus:
         """Act as ``secret`` on the broker at ``url`` (mqtt:// or mqtts://); :class:`BadSetting`.
 
         ``credentials`` are for brokers with passwords of their own; without them a password is looked for where a lock
-        would leave it. ``state`` is a directory for what was received already. ``denied`` hears of messages of ours
-        that a receiver refused.
+        would leave it. ``state`` is a directory for what was received already, unless an ``inbox`` is shared that knows
+        it. ``denied`` hears of messages of ours that a receiver refused.
         """
         self.secret = secret
         self._broker = Broker.parse(url)
@@ -119,8 +123,9 @@ class MqttBus:
         self._credentials = credentials or _signed_in(self._broker, secret, clock, draw)
         self._lifetime = lifetime
         self._denied = denied
-        self._marks = None if state is None else Marks(state / "received.marks")
-        self._inbox = Inbox(since=int(clock()), marks=self._marks)
+        self._client = f"{id_text(secret.id)}-{draw(_CLIENT_BYTES).hex()}"
+        self._marks = None if state is None or inbox is not None else Marks(state / "received.marks")
+        self._inbox = inbox or Inbox(since=int(clock()), marks=self._marks)
         self._sequence = 0
         self._number = 0
         self._line: Line | None = None
@@ -173,18 +178,24 @@ class MqttBus:
     # Acts ------------------------------------------------------------------------------------------------------------
 
     async def publish(
-        self, namespace: bytes, where: str, payload: bytes, *, content_type: str = JSON, persist: bool = False
+        self,
+        namespace: bytes,
+        where: str,
+        payload: bytes,
+        *,
+        content_type: str = JSON,
+        persist: bool = False,
+        also: tuple[Payload, ...] = (),
     ) -> int:
         """Publish; return 0 when the broker says that nobody hears, else 1, for it does not say how many.
 
-        With ``persist`` it is retained. Raises what the agent refused, and :class:`BrokerRefused` when the broker does.
+        With ``persist`` it is retained. ``also`` are further payloads. Raises what the agent refused, and
+        :class:`BrokerRefused` when the broker does.
         """
-        pattern = resource(where)
-        asked = requests(self.secret.id, PUBLISH, namespace, pattern, contexts(content_type, payload))
+        pattern, payloads = resource(where), (Payload(content_type, payload), *also)
+        asked = requests(self.secret.id, PUBLISH, namespace, pattern, values_in(payloads))
         proof = await self._proofs.get(asked, int(self._clock()))
-        message = self._sign(
-            PUBLISH, namespace, pattern, payload, content_type=content_type, persist=persist, proof=proof
-        )
+        message = self._sign(PUBLISH, namespace, pattern, payloads, persist=persist, proof=proof)
         self._sent[message.id] = message
         return await self._let_in(lambda line: self._send(line, message, proof))
 
@@ -194,15 +205,21 @@ class MqttBus:
         return await self._let_in(lambda line: self._send(line, signed, shown))
 
     async def subscribe(
-        self, namespace: bytes, pattern: str, *, refused: OnRefused = _ignore, since: int | None = None
+        self,
+        namespace: bytes,
+        pattern: str,
+        *,
+        refused: OnRefused = _ignore,
+        since: int | None = None,
+        began: int | None = None,
     ) -> Reading:
         """Subscribe, if a proof shows the right to it: the broker alone may not ask. :class:`Refused`.
 
-        With ``since``, whatever its number, what the broker retains comes first. The subscription outlives a lost
-        connection, and ends with the right to it.
+        With ``since``, whatever its number, what the broker retains comes first, but not when a reading goes on that
+        ``began`` without. The subscription outlives a lost connection, and ends with the right to it.
         """
         reading = Reading(self._next_number(), namespace, Pattern(pattern), refused=refused, give_up=self.unsubscribe)
-        wanted = Wanted(reading, SUBSCRIBE, kept=since is not None, live=True)
+        wanted = Wanted(reading, SUBSCRIBE, kept=since is not None and began is None, live=True)
         await self._want(wanted)
         reading.opened = True
         return reading
@@ -282,9 +299,8 @@ class MqttBus:
         permission: str,
         namespace: bytes,
         where: Pattern,
-        payload: bytes,
+        payloads: tuple[Payload, ...],
         *,
-        content_type: str,
         proof: Proof,
         persist: bool = False,
     ) -> Message:
@@ -295,8 +311,7 @@ class MqttBus:
             permission=permission,
             namespace=namespace,
             resource=where,
-            payload=payload,
-            content_type=content_type,
+            payloads=payloads,
             persist=persist,
             created=now,
             expires=now + (LIMITS.persist_lifetime if persist else self._lifetime),
@@ -358,7 +373,7 @@ class MqttBus:
     def _refused_stranger(self) -> BrokerRefused:
         return BrokerRefused(
             f"the broker at {self._broker.url} refuses, and has no password for {id_text(self.secret.id)}",
-            hint="a locked broker knows whoever holds a right in its namespaces",
+            hint=STRANGER,
         )
 
     async def _stay_connected(self) -> None:
@@ -367,7 +382,7 @@ class MqttBus:
             begun = asyncio.get_running_loop().time()
             self._account = self._next_account()
             try:
-                async with connected(self._broker, self._account) as line:
+                async with connected(self._broker, self._account, client=self._client) as line:
                     await self._attend(line)
                 self._trouble = BrokerUnavailable(f"the broker at {self._broker.url} closed the connection")
             except WaveError as error:
@@ -445,19 +460,44 @@ class MqttBus:
         while True:
             await asyncio.sleep(_REVIEW)
             for wanted in tuple(self._wanted.values()):
-                try:
-                    if wanted.live:
-                        await self._prove(wanted)
-                except Refused as error:
-                    wanted.reading.end(error)
-                    await self._forget(wanted.reading.number)
-                except Unavailable:
-                    continue
-            if self._line is not None and self._up.is_set():
-                with contextlib.suppress(BrokerUnavailable):
+                if wanted.live:
+                    await self._review(wanted)
+            try:
+                if self._line is not None and self._up.is_set():
                     if self._account is None and not self._asked:
                         await self._ask_name(self._line)
                     await self._open_again(self._line)
+            except BrokerUnavailable:
+                continue
+            except Exception:  # noqa: BLE001 - subscriptions that nobody looks at any more would outlive their rights
+                _log.exception("what the broker refused could not be asked for again")
+
+    async def _review(self, wanted: Wanted) -> None:
+        """End a subscription whose right is gone, though no new proof can be looked for."""
+        try:
+            await self._prove(wanted)
+        except Refused as error:
+            await self._end(wanted, error)
+        except Exception as error:  # noqa: BLE001 - whatever a source of proofs raises, rights end all the same
+            if not isinstance(error, Unavailable):
+                _log.warning("no proof for %s: %s", wanted.reading.pattern, error, exc_info=error)
+            try:
+                await self._check_old(wanted)
+            except Refused as over:
+                await self._end(wanted, over)
+            except Exception as unsure:  # noqa: BLE001 - without facts nothing is taken anyway
+                _log.info("the right to %s cannot be checked: %s", wanted.reading.pattern, unsure)
+
+    async def _check_old(self, wanted: Wanted) -> None:
+        """Raise unless the proof that was good for a subscription still is."""
+        if wanted.proof is not None:
+            reading, now = wanted.reading, int(self._clock())
+            asked = requests(self.secret.id, wanted.permission, reading.namespace, reading.pattern, ({},))
+            authorized(self._inbox.verifier, asked, wanted.proof, await self._facts(), now=now)
+
+    async def _end(self, wanted: Wanted, error: WaveError) -> None:
+        wanted.reading.end(error)
+        await self._forget(wanted.reading.number)
 
     # What comes ------------------------------------------------------------------------------------------------------
 
@@ -552,7 +592,7 @@ class MqttBus:
         wanting = [one for one in self._wanted.values() if one.wants(message, retained=publication.retained)]
         for wanted in wanting:
             wanted.reading.refused(message, error)
-        if wanting and not publication.retained and not isinstance(error, Replayed | BeforeRestart):
+        if wanting and not publication.retained and not isinstance(error, Replayed | RolledBack | BeforeRestart):
             self._note(message, error, wanting[0])
 
     # Notes of denial -------------------------------------------------------------------------------------------------
@@ -565,8 +605,7 @@ class MqttBus:
             SUBSCRIBE,
             message.namespace,
             message.resource,
-            told(message, error),
-            content_type=NOTE,
+            (Payload(NOTE, told(message, error)),),
             proof=wanted.proof,
         )
         self._begin(self._send_note(self._line, note, wanted.proof, denied_topic(message.sender)))

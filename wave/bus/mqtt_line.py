@@ -29,6 +29,7 @@ _CONNECT: Final = 5.0
 _ANSWER: Final = 10.0
 _REFUSED: Final = frozenset({0x80, 0x83, 0x86, 0x87, 0x8F, 0x90, 0x95, 0x97, 0x99, 0x9A, 0x9B, 0x9E, 0xA1, 0xA2})
 _NOBODY: Final = 0x10  # no matching subscribers
+_EACH: Final = 64  # bytes that a short text takes at least
 _NEW: Final = 2  # retain handling: do not send what is retained
 
 
@@ -57,9 +58,20 @@ class Broker:
             if host and port != 0 and sound and set(query) <= {"login"}:
                 default = TLS_PORT if tls else PORT
                 return cls(url, host, port or default, tls, query.get("login", [None])[0])
+        if "@" in url:
+            raise BadSetting(
+                "a broker's address holds no user name and no password",
+                hint="others see a URL; a locked broker knows entities, and 'home assistant' takes --credentials FILE",
+            )
         raise BadSetting(
             f"{url[:80]!r} is no broker's address", hint="write it as mqtt://127.0.0.1:1883 or mqtts://host"
         )
+
+
+STRANGER: Final = (
+    "a broker with passwords of its own wants a user name that it knows; a locked one knows whoever holds a right in its"
+    " namespaces"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +113,13 @@ class Line(aiomqtt.Client):
         self._answers: dict[int, int] = {}
 
     def _on_message(self, client: Any, userdata: Any, message: MQTTMessage) -> None:
-        size = len(message.payload)
+        size = _size(message.topic, message.payload, message.properties)
         if self._queue.qsize() >= LIMITS.queue_frames * 4 or self._waiting + size > LIMITS.queue_bytes:
             self.dropped += 1
             return
-        self._waiting += size
         with contextlib.suppress(ValueError):  # a topic with wildcards
             super()._on_message(client, userdata, message)
+            self._waiting += size
 
     def _on_publish(
         self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
@@ -161,6 +173,8 @@ class Line(aiomqtt.Client):
         wanted = list(filters)
         with _translated():
             codes = await self.subscribe([(one, options) for one in wanted], properties=properties)
+        if len(codes) != len(wanted):
+            raise BrokerUnavailable("the broker answered to other subscriptions than were asked for")
         for one, code in zip(wanted, codes, strict=True):
             value = int(code.value) if isinstance(code, ReasonCode) else 0x80
             if value >= 0x80:
@@ -176,8 +190,8 @@ class Line(aiomqtt.Client):
         with _translated():
             message = await anext(self.messages)
         payload = bytes(message.payload)
-        self._waiting -= len(payload)
         properties = message.properties
+        self._waiting -= _size(str(message.topic), payload, properties)
         user = getattr(properties, "UserProperty", ())
         numbers = getattr(properties, "SubscriptionIdentifier", ())
         return Carried(
@@ -224,6 +238,13 @@ def _tls() -> ssl.SSLContext:
     return context
 
 
+def _size(topic: str, payload: object, properties: Properties | None) -> int:
+    """Return the bytes, or nearly, that a message takes while it waits; its properties count like its payload."""
+    words = [word for pair in getattr(properties, "UserProperty", ()) for word in pair]
+    size = len(payload) if isinstance(payload, bytes | bytearray) else 0
+    return size + len(topic) + len(getattr(properties, "ContentType", "")) + sum(map(len, words)) + _EACH * len(words)
+
+
 def _properties(packet: int) -> Properties:
     return Properties(packet)  # type: ignore[no-untyped-call] # paho types this one in parts
 
@@ -241,9 +262,14 @@ def _translated() -> Iterator[None]:
 
 @asynccontextmanager
 async def connected(
-    broker: Broker, account: Account | None, *, keepalive: int = 30, will: Will | None = None
+    broker: Broker,
+    account: Account | None,
+    *,
+    client: str | None = None,
+    keepalive: int = 30,
+    will: Will | None = None,
 ) -> AsyncIterator[Line]:
-    """Connect while the body runs; :class:`BrokerRefused` when the broker does not let us in.
+    """Connect while the body runs, under a ``client`` id; :class:`BrokerRefused` when the broker does not let us in.
 
     A ``will`` is published whenever the connection ends, from whichever side.
     """
@@ -252,6 +278,7 @@ async def connected(
     line = Line(
         broker.host,
         broker.port,
+        identifier=client,
         protocol=aiomqtt.ProtocolVersion.V5,
         clean_start=True,
         username=None if account is None else account.username,
@@ -275,7 +302,7 @@ async def connected(
         line.cut()
         code = getattr(error, "rc", None)
         if isinstance(code, ReasonCode) and code.value in _REFUSED:
-            raise BrokerRefused(f"the broker at {broker.url} does not let us in ({code})") from None
+            raise BrokerRefused(f"the broker at {broker.url} does not let us in ({code})", hint=STRANGER) from None
         raise BrokerUnavailable(
             f"the broker at {broker.url} does not answer: {str(error)[:200]}", hint="does it run, and speak MQTT 5?"
         ) from None

@@ -10,8 +10,9 @@ from wave.errors import Replayed, RolledBack
 from wave.limits import LIMITS
 
 _log = logging.getLogger(__name__)
-_TURNS: Final = 3  # that sequences go back within a minute: one restart is one turn
+_TURNS: Final = 3  # between two sequences, within a minute
 _WITHIN: Final = 60
+_GAP: Final = 16  # numbers of one sequence that a receiver may not have been shown
 
 
 class Newest:
@@ -56,23 +57,35 @@ class Succession:
 
 
 class Twins:
-    """Notices two devices that act as one entity, by sequences that interleave, and says so in the log."""
+    """Notices two devices that act as one entity, by sequences that go on in turns, and says so in the log.
+
+    A sequence that begins anew is a restart, or the next command of a person: only who goes on where the other one was
+    between is somebody else.
+    """
 
     def __init__(self, bound: int = LIMITS.senders_watched) -> None:
         """Watch that many senders."""
-        self._last: LeastRecent[bytes, tuple[int, int, int]] = LeastRecent(bound)  # sequence, turns, since when
+        self._last: LeastRecent[bytes, tuple[int, int, int, int]] = LeastRecent(bound)
 
     def watch(self, message: MessageFields, now: int) -> bool:
         """Look at a message that was accepted; True when its sender was noticed just now."""
-        sequence, turns, since = self._last.get(message.sender, (-1, 0, now))
+        sequence = message.sequence
+        last, other, turns, since = self._last.get(message.sender, (sequence, sequence, 0, now))
         noticed = False
-        if message.sequence < sequence:
-            turns, since = (turns + 1, since) if now - since < _WITHIN else (1, now)
-            noticed = turns == _TURNS
-            if noticed:
-                _log.warning(
-                    "two devices seem to act as entity %s: its sequence numbers go back and forth; give each its own",
-                    id_text(message.sender),
-                )
-        self._last[message.sender] = message.sequence, turns, since
+        if not _goes_on(last, sequence):
+            if _goes_on(other, sequence):
+                turns, since = (turns + 1, since) if now - since < _WITHIN else (1, now)
+                noticed = turns == _TURNS
+            other = last
+        if noticed:
+            _log.warning(
+                "two devices seem to act as entity %s: its sequence numbers go back and forth; give each its own",
+                id_text(message.sender),
+            )
+        self._last[message.sender] = sequence, other, turns, since
         return noticed
+
+
+def _goes_on(before: int, sequence: int) -> bool:
+    """Tell whether a sequence goes on from one of its numbers, with gaps for what others were told."""
+    return 0 < sequence - before <= _GAP

@@ -50,13 +50,14 @@ from wave.bus.websocket import connected
 from wave.dots.proof import Proof
 from wave.dots.request import Request
 from wave.entities.entity import EntitySecret
-from wave.errors import BeforeRestart, Refused, RouterUnavailable, UnknownProof, WaveError
+from wave.errors import BeforeRestart, InputError, Refused, RouterUnavailable, UnknownProof, WaveError
 from wave.limits import LIMITS
-from wave.namespace.pattern import Pattern, resource
+from wave.namespace.pattern import Pattern, covers, resource
 
 Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[Link]]
 
 _ANSWER: Final = 30.0  # seconds: the router may have to ask a slow chain
+_GREETING: Final = 5.0  # seconds within which a router greets, which asks nobody for that
 _SECOND: Final = 1.01
 _TRIES: Final = 4
 _log = logging.getLogger(__name__)
@@ -170,15 +171,24 @@ class Peer:
         return (await self._answered(answer)).count
 
     async def subscribe(
-        self, namespace: bytes, pattern: str, *, refused: OnRefused = _ignore, since: int | None = None
+        self,
+        namespace: bytes,
+        pattern: str,
+        *,
+        refused: OnRefused = _ignore,
+        since: int | None = None,
+        began: int | None = None,
     ) -> Reading:
         """Subscribe; ``refused`` hears of messages that came and did not pass. Raises what the router or agent refused.
 
         With ``since`` the reading begins with what the router has after that serial. The subscription outlives a lost
-        connection: it is opened again with the next, from where it was.
+        connection: it is opened again with the next, from where it was. Without ``since``, and when it goes on with
+        one that ``began`` then (UTC second), nothing passes that is older than it, but for what is new in any case.
         """
         number = self._sending.next_number()
-        reading = Reading(number, namespace, Pattern(pattern), refused=refused, give_up=self.unsubscribe)
+        if since is None and began is None:
+            began = int(self._clock())
+        reading = Reading(number, namespace, Pattern(pattern), refused=refused, give_up=self.unsubscribe, began=began)
         reading.serial = since or 0
         self._receiving.readings[number] = reading
         try:
@@ -209,7 +219,8 @@ class Peer:
     async def list(self, namespace: bytes, pattern: str) -> tuple[str, ...]:
         """Return the resources that match and hold a kept message, in order."""
         where, number = Pattern(pattern), self._sending.next_number()
-        return (await self._do(_Act(LIST, namespace, where, lambda data: ListKept(number, data)))).listed
+        listed = (await self._do(_Act(LIST, namespace, where, lambda data: ListKept(number, data)))).listed
+        return tuple([one for one in listed if _covered(where, one)])
 
     async def _open(self, reading: Reading, since: int | None) -> None:
         act = _Act(SUBSCRIBE, reading.namespace, reading.pattern, lambda data: Subscribe(reading.number, data, since))
@@ -307,7 +318,7 @@ class Peer:
         """Serve one connection until it closes."""
         tasks: list[asyncio.Task[None]] = []
         try:
-            while (data := await link.receive()) is not None:
+            while (data := await (link.receive() if tasks else self._first_word(link))) is not None:
                 frames = read_parcel(data)
                 if not tasks:
                     await self._be_greeted(frames[0])
@@ -326,6 +337,13 @@ class Peer:
             self._sending.lost(RouterUnavailable(f"the connection to the router at {self._url} was lost"))
             for task in tasks:
                 await end_task(task)
+
+    async def _first_word(self, link: Link) -> bytes | None:
+        try:
+            async with asyncio.timeout(_GREETING):
+                return await link.receive()
+        except TimeoutError:
+            raise RouterUnavailable(f"the router at {self._url} did not greet in {_GREETING:g} s") from None
 
     async def _be_greeted(self, frame: Frame) -> None:
         """Take the router's first word: who it is, and what acts on this connection have to answer."""
@@ -380,6 +398,14 @@ class Peer:
                 listed_so_far = self._listed.setdefault(number, [])
                 if len(listed_so_far) < LIMITS.listed_resources:
                     listed_so_far.extend(resources)
+
+
+def _covered(where: Pattern, listed: str) -> bool:
+    """Tell whether what a router listed is a resource at all, and one of those asked for."""
+    try:
+        return covers(where, resource(listed))
+    except InputError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,11 +44,18 @@ class Bus(Protocol):
         ...
 
     async def subscribe(
-        self, namespace: bytes, pattern: str, *, refused: OnRefused = ..., since: int | None = None
+        self,
+        namespace: bytes,
+        pattern: str,
+        *,
+        refused: OnRefused = ...,
+        since: int | None = None,
+        began: int | None = None,
     ) -> Reading:
         """Hear what matches ``pattern`` from now on; with ``since`` also what the carrier kept after that serial.
 
-        0 begins with all that is kept. ``refused`` hears of messages that came and did not pass.
+        0 begins with all that is kept; nothing that was made before ``began`` (UTC second), when a reading goes on
+        that did not ask for more. ``refused`` hears of messages that came and did not pass.
         """
         ...
 

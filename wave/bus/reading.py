@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeAlias
 
 from wave.bus.connection import OnRefused
+from wave.bus.frame import Deliver
 from wave.bus.message import Accepted, Message
 from wave.bus.order import Succession
 from wave.errors import WaveError
@@ -20,14 +21,25 @@ class Reading:
     """An open subscription: ``async for received in reading``. Ends with the error that ended the right to it.
 
     ``serial`` is the carrier's number of the last message that was given to it, from which it can be resumed.
+    ``began`` is the UTC second from which on a message may be shown to it as kept; None when it asked for history.
     """
 
-    def __init__(self, number: int, namespace: bytes, pattern: Pattern, *, refused: OnRefused, give_up: GiveUp) -> None:
+    def __init__(
+        self,
+        number: int,
+        namespace: bytes,
+        pattern: Pattern,
+        *,
+        refused: OnRefused,
+        give_up: GiveUp,
+        began: int | None = None,
+    ) -> None:
         """Be the reading of that ``number`` of a peer, which ``give_up`` tells that nobody reads any more."""
         self.number = number
         self.namespace = namespace
         self.pattern = pattern
         self.refused = refused
+        self.began = began
         self.opened = False
         self.dropped = 0
         self.serial = 0
@@ -41,6 +53,10 @@ class Reading:
     def wants(self, message: Message) -> bool:
         """Tell whether a message belongs here, whatever the router says."""
         return message.namespace == self.namespace and covers(self.pattern, message.resource)
+
+    def had(self, frame: Deliver) -> bool:
+        """Tell whether what comes again was here before."""
+        return 0 < frame.serial <= self.serial
 
     def give(self, received: Received, *, again: bool) -> None:
         """Add a message that belongs here. One that comes ``again`` is left out if it was here before.

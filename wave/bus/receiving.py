@@ -1,7 +1,10 @@
 """What a peer hears: every message is checked as if nobody had, and given to the readings that want it."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from enum import Enum
+from functools import partial
 
 from wave.bus.connection import Clock, FactsSource, Shelf
 from wave.bus.frame import NO_PROOF, Deliver, Dropped, Found, Frame, Give, Want
@@ -13,6 +16,14 @@ from wave.dots.proof import Proof
 from wave.errors import InputError, Replayed, WaveError
 from wave.limits import LIMITS
 from wave.namespace.pattern import Pattern, covers
+
+
+class _Way(Enum):
+    """What a message is shown as: live, or kept for one who asked for history or who was away from an open reading."""
+
+    LIVE = 1
+    HISTORY = 2
+    MISSED = 3
 
 
 class Receiving:
@@ -57,7 +68,7 @@ class Receiving:
         readings: tuple[Reading, ...] = tuple(self.readings.values())
         try:
             message = Message.from_bytes(frame.message)
-            readings = tuple([reading for reading in readings if reading.wants(message)])
+            readings = tuple([one for one in readings if one.wants(message) and not (frame.again and one.had(frame))])
             if not readings:
                 return facts
             proof = NO_PROOF if message.proof is None else self._proofs.get(message.proof)
@@ -68,16 +79,13 @@ class Receiving:
                 facts = await self._ask_facts()
             if isinstance(facts, WaveError):
                 raise facts
-            kept, now = frame.again and message.persist, int(self._clock())
-            received = self._accept(message, proof, facts, serial=frame.serial, kept=kept, now=now)
-        except Replayed as error:
-            if not frame.again:
-                _refuse(readings, message, error)
         except WaveError as error:
             _refuse(readings, message, error)
-        else:
-            for reading in readings:
-                reading.give(received, again=frame.again)
+            return facts
+        now = int(self._clock())
+        for some, way in _ways(readings, message, again=frame.again, now=now):
+            accept = partial(self._accept, message, proof, facts, serial=frame.serial, way=way, now=now)
+            _give(some, message, accept, again=frame.again)
         return facts
 
     async def kept(self, namespace: bytes, pattern: Pattern, found: Iterable[Found]) -> tuple[Accepted, ...]:
@@ -102,13 +110,24 @@ class Receiving:
             with contextlib.suppress(WaveError):
                 self._inbox.newest.check(newest[message.sender, message.resource].fields)
                 if proof is not None:
-                    accepted.append(self._accept(message, proof, facts, serial=one.serial, kept=True, now=now))
+                    accepted.append(self._accept(message, proof, facts, serial=one.serial, way=_Way.HISTORY, now=now))
         return tuple(accepted)
 
-    def _accept(self, message: Message, proof: Proof, facts: Facts, *, serial: int, kept: bool, now: int) -> Accepted:
-        return self._inbox.accept(
-            message, proof, facts, permission=PUBLISH, now=now, kept=kept, history=True, serial=serial
+    def _accept(self, message: Message, proof: Proof, facts: Facts, *, serial: int, way: _Way, now: int) -> Accepted:
+        received = self._inbox.accept(
+            message,
+            proof,
+            facts,
+            permission=PUBLISH,
+            now=now,
+            kept=way is not _Way.LIVE,
+            history=way is _Way.HISTORY,
+            missed=way is _Way.MISSED,
+            serial=serial,
         )
+        if message.persist and way is not _Way.HISTORY:
+            self._inbox.given.take(message.fields)
+        return received
 
     async def _ask_facts(self) -> Facts | WaveError:
         try:
@@ -119,12 +138,50 @@ class Receiving:
     def _wait(self, frame: Deliver, message: Message) -> None:
         """Ask for a proof that is not here any more, and let its messages wait, as many as there is room for."""
         identity = message.proof or b""
-        if identity not in self._waiting:
-            self._say(Want(identity))
         if sum(map(len, self._waiting.values())) >= LIMITS.queue_frames:
             self.dropped += 1
-        else:
-            self._waiting.setdefault(identity, []).append(frame)
+            return
+        if identity not in self._waiting:
+            self._say(Want(identity))
+        self._waiting.setdefault(identity, []).append(frame)
+
+
+def _ways(
+    readings: Sequence[Reading], message: Message, *, again: bool, now: int
+) -> Iterator[tuple[Sequence[Reading], _Way]]:
+    """Say to which readings a message is owed, and as what it has to pass.
+
+    One that was kept is history for those that asked for history. For the others it is a message like any other as
+    long as it is new, and later only what they missed: nothing that was made before they began.
+    """
+    if not (again and message.persist):
+        yield readings, _Way.LIVE
+        return
+    if history := [one for one in readings if one.began is None]:
+        yield history, _Way.HISTORY
+    others = [one for one in readings if one.began is not None]
+    way = _Way.LIVE
+    if now - message.created > LIMITS.message_lifetime:
+        way = _Way.MISSED
+        others = [one for one in others if one.began is not None and one.began <= message.created]
+    if others:
+        yield others, way
+
+
+def _give(readings: Sequence[Reading], message: Message, accept: Callable[[], Accepted], *, again: bool) -> None:
+    """Give a message to some readings if it is accepted."""
+    try:
+        received = accept()
+    except Replayed as error:
+        if message.persist or not again:
+            _refuse(readings, message, error)
+    except WaveError as error:
+        _refuse(readings, message, error)
+    else:
+        if again and message.persist:
+            received = replace(received, kept=True)
+        for reading in readings:
+            reading.give(received, again=again)
 
 
 def _refuse(readings: Iterable[Reading], message: Message | None, error: WaveError) -> None:

@@ -91,7 +91,7 @@ class ReplayWindow:
         if now != self._swept:
             self._sweep(now)
         if not challenged:
-            self._not_of_an_earlier_life(message)
+            self.of_this_life(message)
         namespace = self._namespaces.get(message.namespace)
         sender = None if namespace is None else namespace.senders.get(message.sender)
         if sender is not None:
@@ -126,7 +126,8 @@ class ReplayWindow:
         if sender.size > self._per_sender:
             self._grow(namespace, -sender.give_way(1))
 
-    def _not_of_an_earlier_life(self, message: MessageFields) -> None:
+    def of_this_life(self, message: MessageFields) -> None:
+        """Raise :class:`BeforeRestart` for a message that an earlier process may have accepted."""
         if message.created < self._since:
             raise BeforeRestart("the message was made before its receiver started")
         if self._marks is not None and message.created <= self._marks.earlier(message.sender):

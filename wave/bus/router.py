@@ -6,13 +6,14 @@ nothing; receivers check everything again. It knows no sockets: a carrier (:mod:
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from wave.bus.connection import Clock, Connection, FactsSource, Link, OnRefused, Outbox, Shelf, Subscription
+from wave.bus.connection import Clock, Connection, FactsSource, Gifts, Link, OnRefused, Outbox, Shelf, Subscription
 from wave.bus.delivering import Delivering, end_task
 from wave.bus.frame import (
     CHALLENGE_BYTES,
+    NO_PROOF,
     Done,
     Found,
     Frame,
@@ -34,12 +35,15 @@ from wave.bus.message import LIST, PUBLISH, QUERY, SUBSCRIBE, Accepted, Message
 from wave.bus.recent import Carried
 from wave.bus.store import Kept, Store
 from wave.dots.facts import Facts
+from wave.dots.proof import Proof
 from wave.entities.entity import EntitySecret
 from wave.errors import (
     BadRequest,
+    NotServed,
     RouterUnavailable,
     TooLarge,
     Unavailable,
+    UnknownProof,
     UnknownSubscription,
     WaveError,
     WrongPurpose,
@@ -71,18 +75,22 @@ class Router(Delivering):
         refused: OnRefused = lambda _message, _error: None,
         store: Store | None = None,
         secret: EntitySecret | None = None,
+        namespaces: Collection[bytes] | None = None,
     ) -> None:
         """Check against ``facts``; look at open subscriptions again every ``review_every`` seconds.
 
         ``refused`` hears of every message that did not pass, None for one that could not be read. What is persisted is
         kept in ``store``, or in memory; whoever opened the store closes it. With ``secret`` it shows who it is.
+        With ``namespaces`` it carries those alone; without, whatever anybody publishes in any namespace.
         """
         super().__init__(facts, clock=clock, review_every=review_every, store=Store(None) if store is None else store)
         self._refused = refused
         self._draw = draw
         self._secret = secret
         self._identity = None if secret is None else secret.id
+        self._namespaces = None if namespaces is None else frozenset(namespaces)
         self._proofs = Shelf()
+        self._gifts = Gifts()
 
     # Connections ----------------------------------------------------------------------------------------------------
 
@@ -100,9 +108,10 @@ class Router(Delivering):
             await asyncio.wait([sending, receiving], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._forget(connection)
-            for task in (sending, receiving, connection.catching_up):
-                if task is not None:
-                    await end_task(task)
+            try:
+                await end_task(sending, receiving, *filter(None, [connection.catching_up]))
+            finally:
+                self._gifts.forget(connection)
 
     def _turn_out(self) -> bool:
         """End the oldest connection over which nothing was ever granted; False when there is none."""
@@ -133,31 +142,47 @@ class Router(Delivering):
                     await self._handle(connection, frames)
 
     async def _handle(self, connection: Connection, frames: Sequence[Frame]) -> None:
-        """Do what a parcel asks, in its order, all by the same facts; publications that stand together go together."""
-        facts: Facts | WaveError
-        try:
-            facts = await self._facts()
-        except WaveError as error:
-            facts = error
+        """Do what a parcel asks, in its order; publications that stand together go together.
+
+        All is done by the same facts, for a second and until something has had to wait.
+        """
+        facts, asked = await self._known_facts(), self._now()
         together: list[_Publication] = []
-        for frame in frames:
-            try:
+        try:
+            for frame in frames:
+                if asked != self._now():
+                    self._carry(together, facts)
+                    together = []
+                    facts, asked = await self._known_facts(), self._now()
+                try:
+                    if isinstance(frame, Publish):
+                        accepted = self._accept(connection, frame.message, facts, PUBLISH)
+                        together.append(_Publication(connection, frame.number, accepted))
+                    else:
+                        self._carry(together, facts)
+                        together = []
+                        await self._do(connection, frame, facts)
+                except WaveError as error:
+                    connection.outbox.answer(denied(getattr(frame, "number", 0), error))
                 if isinstance(frame, Publish):
-                    accepted = self._accept(connection, frame.message, facts, PUBLISH)
-                    together.append(_Publication(connection, frame.number, accepted))
-                    continue
-                self._carry(together, facts)
-                together = []
-                await self._do(connection, frame, facts)
-            except WaveError as error:
-                connection.outbox.answer(denied(getattr(frame, "number", 0), error))
-        self._carry(together, facts)
+                    await asyncio.sleep(0)  # a message may cost many signatures, and others have their turn
+                elif isinstance(frame, Want | Query | ListKept):
+                    facts, asked = await self._known_facts(), self._now()
+        finally:
+            self._carry(together, facts)
+
+    async def _known_facts(self) -> Facts | WaveError:
+        try:
+            return await self._facts()
+        except WaveError as error:
+            return error
 
     async def _do(self, connection: Connection, frame: Frame, facts: Facts | WaveError) -> None:
         match frame:
             case Give(proof):
-                connection.give(proof)
+                self._gifts.put(connection, proof)
             case Want(identity):
+                await connection.outbox.room()
                 known = self._proofs.get(identity)
                 connection.tell(identity, self._store.proof(identity) if known is None else known.data, again=True)
             case Subscribe():
@@ -180,10 +205,12 @@ class Router(Delivering):
         message: Message | None = None
         try:
             message = Message.from_bytes(data)
+            if self._namespaces is not None and message.namespace not in self._namespaces:
+                raise NotServed("the router does not carry the message's namespace")
             challenged = permission != PUBLISH
             if challenged and message.payload != answering(connection.challenge, self._identity):
                 raise WrongPurpose("the message was signed for another connection, or for another router")
-            proof = connection.proof_of(message, self._proofs)
+            proof = self._proof_of(connection, message)
             if isinstance(facts, WaveError):
                 raise facts
             accepted = self._inbox.accept(
@@ -195,7 +222,17 @@ class Router(Delivering):
         connection.useful = True
         if message.proof is not None:
             self._proofs.put(proof, message.proof)
+            self._gifts.drop(connection, message.proof)
         return accepted
+
+    def _proof_of(self, connection: Connection, message: Message) -> Proof:
+        """Return the proof that a message names; :class:`UnknownProof`, :class:`InputError` when it is none."""
+        if message.proof is None:
+            return NO_PROOF
+        proof = self._proofs.get(message.proof) or self._gifts.get(connection, message.proof)
+        if proof is None:
+            raise UnknownProof("the proof that the message names is not known here")
+        return proof
 
     def _subscribe(self, connection: Connection, frame: Subscribe, facts: Facts | WaveError) -> None:
         """Open a subscription; what it is to catch up with, all of the connection waits for, so that order holds."""
@@ -207,7 +244,6 @@ class Router(Delivering):
         since = self._serial if frame.since is None else max(0, min(frame.since, self._serial))
         subscription = Subscription(accepted, cursor=since, counted=since or self._serial)
         self._open(connection, frame.number, subscription)
-        connection.changed = True
         connection.outbox.answer(Done(frame.number, 0, self._serial))
         if frame.since is None and connection.catching_up is None:
             subscription.cursor = None
@@ -215,27 +251,35 @@ class Router(Delivering):
             self._fall_behind(connection, self._serial)
 
     async def _query(self, connection: Connection, frame: Query, facts: Facts | WaveError) -> None:
-        asked = self._accept(connection, frame.message, facts, QUERY).message
+        accepted = self._accept(connection, frame.message, facts, QUERY)
+        asked = accepted.message
         last = max(1, min(frame.last, LIMITS.kept_per_resource))
         count = 0
         for one in self._store.newest(asked.namespace, asked.resource, last, self._now()):
             if count == LIMITS.query_messages:
                 raise TooLarge(f"more than {LIMITS.query_messages} messages match", hint="ask for a narrower pattern")
-            await connection.outbox.room()
+            await self._room_to_answer(connection, accepted)
             connection.tell(one.proof, self._store.proof(one.proof) if one.proof else None)
             connection.outbox.answer(Found(frame.number, one.serial, one.message))
             count += 1
         connection.outbox.answer(Done(frame.number, count))
 
     async def _list(self, connection: Connection, frame: ListKept, facts: Facts | WaveError) -> None:
-        asked = self._accept(connection, frame.message, facts, LIST).message
+        accepted = self._accept(connection, frame.message, facts, LIST)
+        asked = accepted.message
         found = self._store.listed(asked.namespace, asked.resource, self._now())
         if len(found) > LIMITS.listed_resources:
             raise TooLarge(f"{len(found)} resources; at most {LIMITS.listed_resources} are listed at once")
         for start in range(0, len(found), LIMITS.listed_per_frame):
-            await connection.outbox.room()
+            await self._room_to_answer(connection, accepted)
             connection.outbox.answer(Listed(frame.number, tuple(found[start : start + LIMITS.listed_per_frame])))
         connection.outbox.answer(Done(frame.number, len(found)))
+
+    async def _room_to_answer(self, connection: Connection, accepted: Accepted) -> None:
+        """Wait for room for the next part of an answer; whoever had to wait must still have the right to it."""
+        if connection.outbox.full:
+            await connection.outbox.room(patience=LIMITS.answer_wait)
+            self._check_again(accepted, await self._facts(), self._now())
 
     def _carry(self, publications: Sequence[_Publication], facts: Facts | WaveError) -> None:
         """Keep what is to be kept, all in one transaction, and only then hand on and answer."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from wave.bus.connection import Clock, Link
-from wave.bus.frame import Asking, Found, Frame, Give, Publish, Unsubscribe, parcels, write_frame
+from wave.bus.frame import Asking, Found, Frame, Give, Publish, Unsubscribe, Want, parcels, write_frame
 from wave.bus.message import NONCE_BYTES, Message, Payload, body_of, lifetime_allowed
 from wave.codec import Record
 from wave.dots.cache import LeastRecent
@@ -76,7 +76,9 @@ class Sending:
         self._stirred.set()
 
     def say(self, frame: Frame, answer: "asyncio.Future[Answer] | None" = None) -> None:
-        """Send what needs no signature, or has one."""
+        """Send what needs no signature, or has one. A router that does not read is not asked for more proofs."""
+        if isinstance(frame, Want) and len(self._plain) >= LIMITS.queue_frames:
+            return
         if isinstance(frame, Unsubscribe | Publish) and answer is not None:
             self._asked[frame.number] = answer
         self._plain.append(write_frame(frame))

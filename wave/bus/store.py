@@ -17,6 +17,7 @@ from wave.namespace.pattern import ANY, ONE, Pattern, covers
 _MEMORY: Final = Path(":memory:")
 _SERIALS: Final = 10**12  # set aside for one life of a router
 _SWEEP: Final = 256  # rows that make room at a time
+_SWEEPS: Final = 8  # over all namespaces, for one message
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS messages (
@@ -26,6 +27,8 @@ CREATE TABLE IF NOT EXISTS messages (
 CREATE INDEX IF NOT EXISTS by_resource ON messages (namespace, resource, serial);
 CREATE INDEX IF NOT EXISTS by_namespace ON messages (namespace, serial);
 CREATE INDEX IF NOT EXISTS history ON messages (serial) WHERE last = 0;
+CREATE INDEX IF NOT EXISTS own_history ON messages (namespace, serial) WHERE last = 0;
+CREATE INDEX IF NOT EXISTS by_proof ON messages (proof) WHERE proof IS NOT NULL;
 CREATE INDEX IF NOT EXISTS lasting ON messages (expires);
 CREATE TABLE IF NOT EXISTS proofs (id BLOB PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS serials (one INTEGER PRIMARY KEY CHECK (one = 1), reserved INTEGER NOT NULL);
@@ -66,11 +69,12 @@ class Store:
                 counted = self._database.execute(
                     "SELECT namespace, count(*), sum(length(message)) FROM messages GROUP BY namespace"
                 ).fetchall()
+                (proven,) = self._database.execute("SELECT coalesce(sum(length(data)), 0) FROM proofs").fetchone()
         except BaseException:
             self._close_marks()
             raise
         self._rows = Counter({namespace: rows for namespace, rows, _ in counted})
-        self._bytes = sum(size for _, _, size in counted)
+        self._bytes: int = proven + sum(size for _, _, size in counted)
 
     def close(self) -> None:
         """Close the files."""
@@ -104,10 +108,9 @@ class Store:
             with transaction(self._database, self._path):
                 for message in messages:
                     try:
-                        self._keep(message, now)
+                        self._keep(message, proofs.get(message.proof) if message.proof else None, now)
                     except RouterFull as error:
                         refused[message.serial] = error
-                self._database.executemany("INSERT OR IGNORE INTO proofs VALUES (?, ?)", proofs.items())
         except BaseException:
             self._rows, self._bytes = rows, size
             raise
@@ -169,19 +172,21 @@ class Store:
 
     # Making room ----------------------------------------------------------------------------------------------------
 
-    def _keep(self, message: Kept, now: int) -> None:
+    def _keep(self, message: Kept, proof: bytes | None, now: int) -> None:
         where = (message.namespace, message.resource)
         known = self._database.execute(
             "SELECT 1 FROM messages WHERE namespace = ? AND resource = ? LIMIT 1", where
         ).fetchone()
-        self._make_room(message, now, replaces=known is not None)
+        self._make_room(message, proof, now, replaces=known is not None)
         self._database.execute("UPDATE messages SET last = 0 WHERE namespace = ? AND resource = ? AND last = 1", where)
         self._database.execute(
             "INSERT INTO messages (serial, namespace, resource, expires, last, message, proof)"
             " VALUES (?, ?, ?, ?, 1, ?, ?)",
             (message.serial, *where, message.expires, message.message, message.proof),
         )
-        self._count(message.namespace, 1, len(message.message))
+        self._count(message.namespace, 1, self._size(message, proof))
+        if proof is not None:
+            self._database.execute("INSERT OR IGNORE INTO proofs VALUES (?, ?)", (message.proof, proof))
         if known is not None:
             self._delete(
                 "namespace = ? AND resource = ? AND serial <= (SELECT serial FROM messages"
@@ -189,38 +194,74 @@ class Store:
                 (*where, *where, LIMITS.kept_per_resource),
             )
 
-    def _make_room(self, message: Kept, now: int, *, replaces: bool) -> None:
+    def _make_room(self, message: Kept, proof: bytes | None, now: int, *, replaces: bool) -> None:
         """Delete what expired and then the oldest history, when there is no room; :class:`RouterFull`.
 
-        A last value is never deleted for another resource's. One that replaces another is always kept.
+        A last value is never deleted for another resource's, nor anything of another namespace's for a message that is
+        refused all the same. One that replaces another is kept while the store's reserve of bytes lasts.
         """
-        if self._fits(message):
+        if self._fits(message, proof):
             return
         self._delete("expires <= ?", (now,))
-        if not self._fits(message):
+        if not self._fits(message, proof):
             self._delete(
                 "serial IN (SELECT serial FROM messages WHERE last = 0 AND namespace = ? ORDER BY serial LIMIT ?)",
                 (message.namespace, _SWEEP),
             )
-        if not self._fits(message):
-            self._delete("serial IN (SELECT serial FROM messages WHERE last = 0 ORDER BY serial LIMIT ?)", (_SWEEP,))
-        self._database.execute(
-            "DELETE FROM proofs WHERE id NOT IN (SELECT proof FROM messages WHERE proof IS NOT NULL)"
-        )
-        if not replaces and not self._fits(message):
+        if replaces and self._fits(message, proof, reserve=LIMITS.kept_reserve_bytes, rows=False):
+            return
+        if not self._fits(message, proof) and not (self._has_share(message) and self._take_history(message, proof)):
             raise RouterFull(f"{len(self)} messages are kept, and no more can be")
 
-    def _fits(self, message: Kept) -> bool:
-        return (
-            self._rows[message.namespace] < LIMITS.kept_per_namespace
-            and len(self) < LIMITS.kept_messages
-            and self._bytes + len(message.message) <= LIMITS.kept_bytes
-        )
+    def _take_history(self, message: Kept, proof: bytes | None) -> bool:
+        """Delete the oldest history of all, as much as a message needs; nothing, and False, when that is not enough."""
+        rows, size = self._rows.copy(), self._bytes
+        self._database.execute("SAVEPOINT history")
+        for _ in range(_SWEEPS):
+            gone = self._delete(
+                "serial IN (SELECT serial FROM messages WHERE last = 0 ORDER BY serial LIMIT ?)", (_SWEEP,)
+            )
+            if self._fits(message, proof):
+                self._database.execute("RELEASE history")
+                return True
+            if not gone:
+                break
+        self._database.execute("ROLLBACK TO history")
+        self._database.execute("RELEASE history")
+        self._rows, self._bytes = rows, size
+        return False
 
-    def _delete(self, where: str, values: tuple[object, ...]) -> None:
-        query = f"DELETE FROM messages WHERE {where} RETURNING namespace, length(message)"  # noqa: S608 - `where` stands in this file
-        for namespace, size in self._database.execute(query, values).fetchall():
+    def _has_share(self, message: Kept) -> bool:
+        return self._rows[message.namespace] < LIMITS.kept_per_namespace
+
+    def _fits(self, message: Kept, proof: bytes | None, *, reserve: int = 0, rows: bool = True) -> bool:
+        """Tell whether there is room, with so many bytes in ``reserve``; ``rows`` says whether those are counted."""
+        if rows and not (self._has_share(message) and len(self) < LIMITS.kept_messages):
+            return False
+        return self._bytes + self._size(message, proof) <= LIMITS.kept_bytes + reserve
+
+    def _size(self, message: Kept, proof: bytes | None) -> int:
+        """Return by how many bytes more is kept with a message, and with its proof unless that is here."""
+        size = len(message.message)
+        if proof is not None:
+            known = self._database.execute("SELECT 1 FROM proofs WHERE id = ?", (message.proof,)).fetchone()
+            size += 0 if known else len(proof)
+        return size
+
+    def _delete(self, where: str, values: tuple[object, ...]) -> int:
+        """Delete messages, and the proofs that no other names; return how many messages."""
+        query = f"DELETE FROM messages WHERE {where} RETURNING namespace, length(message), proof"  # noqa: S608 - `where` stands in this file
+        gone = self._database.execute(query, values).fetchall()
+        for namespace, size, _ in gone:
             self._count(namespace, -1, -size)
+        for proof in {proof for _, _, proof in gone if proof is not None}:
+            unnamed = self._database.execute(
+                "DELETE FROM proofs WHERE id = ? AND NOT EXISTS (SELECT 1 FROM messages WHERE proof = ?)"
+                " RETURNING length(data)",
+                (proof, proof),
+            ).fetchone()
+            self._bytes -= unnamed[0] if unnamed else 0
+        return len(gone)
 
     def _count(self, namespace: bytes, rows: int, size: int) -> None:
         self._rows[namespace] += rows

@@ -26,7 +26,6 @@ from wave.bus.proofs import ProofSource
 from wave.bus.reading import Reading
 from wave.bus.router import end_task
 from wave.bus.websocket import connected
-from wave.chain.disk import disk_errors
 from wave.codec import id_text
 from wave.entities.entity import EntitySecret
 from wave.errors import BadRoute, NotFound, Refused, RouterUnavailable, WaveError
@@ -214,12 +213,21 @@ class Switchboard:
         return await bus.forward(message, proof)
 
     async def subscribe(
-        self, namespace: bytes, pattern: str, *, refused: OnRefused = _ignore, since: int | None = None
+        self,
+        namespace: bytes,
+        pattern: str,
+        *,
+        refused: OnRefused = _ignore,
+        since: int | None = None,
+        began: int | None = None,
     ) -> Reading:
         """Subscribe at the namespace's router; it goes on wherever the namespace is carried later."""
-        outer = Reading(next(self._numbers), namespace, Pattern(pattern), refused=refused, give_up=self._give_up)
+        number = next(self._numbers)
+        if since is None and began is None:
+            began = int(self._clock())
+        outer = Reading(number, namespace, Pattern(pattern), refused=refused, give_up=self._give_up, began=began)
         place = await self._ready(namespace)
-        inner = await place.line.bus.subscribe(namespace, pattern, refused=refused, since=since)
+        inner = await place.line.bus.subscribe(namespace, pattern, refused=refused, since=since, began=began)
         outer.opened = True
         self._pumps[outer.number] = asyncio.create_task(self._pump(outer, inner, place))
         return outer
@@ -281,7 +289,8 @@ class Switchboard:
                 place = await self._ready(outer.namespace)
                 since = serial if place.line.carrier.router == router else None
                 where = outer.namespace, str(outer.pattern)
-                return await place.line.bus.subscribe(*where, refused=outer.refused, since=since), place
+                bus = place.line.bus
+                return await bus.subscribe(*where, refused=outer.refused, since=since, began=outer.began), place
             except Refused:
                 raise
             except WaveError as error:
@@ -371,7 +380,7 @@ class Switchboard:
                 clock=self._clock,
                 draw=self._draw,
                 patience=self._patience,
-                state=self._beside(router),
+                inbox=self._inbox,
             )
         return Peer(
             self.secret,
@@ -385,15 +394,6 @@ class Switchboard:
             connect=line.dial,
             router=router,
         )
-
-    def _beside(self, router: bytes) -> Path | None:
-        """Return a directory for what is remembered of one router alone; :class:`StateUnwritable`."""
-        if self._state is None:
-            return None
-        path = self._state / id_text(router)
-        with disk_errors(path):
-            path.mkdir(mode=0o700, exist_ok=True)
-        return path
 
     async def _close(self, line: _Line) -> None:
         self._lines.pop(line.carrier, None)

@@ -22,13 +22,28 @@ _JSON = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json")
 
 
 def read_json(payload: bytes) -> Any:
-    """Return the value in a JSON payload, fractions as :class:`Decimal`; :class:`BadPayload` for anything ambiguous."""
+    """Return the value in a JSON payload, fractions as :class:`Decimal`; :class:`BadPayload` for anything ambiguous.
+
+    Arrays and objects are at most ``LIMITS.nesting`` deep, so that whoever handles the value may go down into it.
+    """
     try:
-        return json.loads(
+        value = json.loads(
             payload.decode("utf-8"), object_pairs_hook=_once, parse_float=_decimal, parse_constant=_no_constant
         )
     except (ValueError, RecursionError) as error:
         raise BadPayload(f"the payload is not JSON: {error}") from None
+    if payload.count(b"[") + payload.count(b"{") > LIMITS.nesting:
+        _not_too_deep(value)
+    return value
+
+
+def _not_too_deep(value: Any) -> None:
+    depth, layer = 0, [value]
+    while layer := [one for one in layer if isinstance(one, dict | list)]:
+        depth += 1
+        if depth > LIMITS.nesting:
+            raise BadPayload(f"the payload has arrays within arrays; at most {LIMITS.nesting} deep are accepted")
+        layer = [part for one in layer for part in (one.values() if isinstance(one, dict) else one)]
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -58,6 +58,8 @@ async def serving(
     listener = listen_tcp(host, port, anywhere=anywhere)
 
     async def attend(request: web.Request) -> web.WebSocketResponse:
+        if "Origin" in request.headers:  # a web site, in the browser of somebody who is let in where it is not
+            raise web.HTTPForbidden(text="a router is not for web pages\n")
         websocket = web.WebSocketResponse(max_msg_size=LIMITS.frame_bytes, heartbeat=_HEARTBEAT, compress=False)
         await websocket.prepare(request)
         open_ones.add(websocket)

@@ -1,7 +1,8 @@
 """Verdicts remembered, and never for longer than they are true: the exact cache of signatures and of whole verdicts.
 
-Only a yes is remembered. Every time it is asked for again it is compared with the facts given: freshness and height,
-each commitment that it rests on, its end time. Whatever does not hold any more is checked from the start.
+Of verdicts only a yes is remembered. Every time it is asked for again it is compared with the facts given: freshness
+and height, each commitment that it rests on, its end time. Whatever does not hold any more is checked from the start.
+Of signatures the bad ones are remembered too, which stay bad.
 """
 
 from collections import OrderedDict
@@ -78,9 +79,16 @@ class _Remembered(NamedTuple):
 class Verifier:
     """:func:`wave.dots.verify.verify` with a memory. Same answers, same errors; for one thread."""
 
-    def __init__(self, *, signatures: int = LIMITS.signature_cache, verdicts: int = LIMITS.verdict_cache) -> None:
-        """Remember that many good signatures and that many verdicts."""
+    def __init__(
+        self,
+        *,
+        signatures: int = LIMITS.signature_cache,
+        verdicts: int = LIMITS.verdict_cache,
+        forged: int = LIMITS.forged_cache,
+    ) -> None:
+        """Remember that many good signatures, that many verdicts and that many bad signatures."""
         self._signatures: LeastRecent[bytes, bytes] = LeastRecent(signatures)
+        self._forged: LeastRecent[tuple[bytes, bytes], str] = LeastRecent(forged)
         self._verdicts: LeastRecent[bytes, _Remembered] = LeastRecent(verdicts)
 
     def verify(
@@ -111,6 +119,7 @@ class Verifier:
             max_staleness=max_staleness,
             at_least=at_least,
             signatures=self._signatures,
+            forged=self._forged,
         )
         self._verdicts[key] = _Remembered(
             grant,

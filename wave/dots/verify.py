@@ -6,7 +6,6 @@ from typing import Final, TypeAlias
 
 from wave.codec import Record, amend
 from wave.dots import rules
-from wave.dots.dot import Dot
 from wave.dots.facts import Facts
 from wave.dots.proof import Proof
 from wave.dots.request import Request, Statement
@@ -29,7 +28,8 @@ from wave.namespace.condition import Condition
 
 SignatureCache = MutableMapping[bytes, bytes]
 """Signatures that were good once and so stay good, by object id. Whoever passes one bounds it."""
-_Forged: TypeAlias = dict[Dot, BadSignature]
+ForgedCache: TypeAlias = MutableMapping[tuple[bytes, bytes], str]
+"""What was said of signatures that were bad once and so stay bad, by object id and signature. Bounded likewise."""
 
 _PROGRESS: Final[tuple[type[Refused] | tuple[type[Refused], ...], ...]] = (
     BrokenPath,
@@ -79,11 +79,13 @@ def verify(
     max_staleness: int = LIMITS.max_staleness,
     at_least: int | None = None,
     signatures: SignatureCache | None = None,
+    forged: ForgedCache | None = None,
 ) -> Grant:
     """Return the :class:`Grant` that ``proof`` gives ``request``, or raise what is wrong.
 
     ``now`` is in UTC seconds, as is ``facts.time``; facts older than ``max_staleness`` seconds, or below the height
-    ``at_least``, raise :class:`Unavailable`. ``signatures`` remembers good ones between calls and may be left out.
+    ``at_least``, raise :class:`Unavailable`. ``signatures`` and ``forged`` remember good and bad ones between calls and
+    may be left out.
     Raises :class:`InputError` for bytes that are no proof and :class:`Refused` for a no.
     """
     if not isinstance(proof, Proof):
@@ -97,7 +99,8 @@ def verify(
             request, ((),) * len(request.statements), {request.namespace: root}, facts.height, root.expires, ()
         )
     carried = []
-    forged: _Forged = {}
+    if forged is None:
+        forged = {}
     for statement in request.statements:
         furthest: Refused | None = None
         for path in proof.paths:
@@ -171,17 +174,20 @@ def _unsigned(
     return Grant(request, (path,), people, facts.height, until, rates)
 
 
-def _signed(path: Path, records: Mapping[bytes, EntityFields], known: SignatureCache | None, forged: _Forged) -> None:
+def _signed(
+    path: Path, records: Mapping[bytes, EntityFields], known: SignatureCache | None, forged: ForgedCache
+) -> None:
     """Raise :class:`BadSignature` unless each DoT verifies under its giver's key (rule 7), each looked at once."""
     for dot in path:
         if known is None:
             dot.check(records[dot.giver].verify_key)
         elif known.get(dot.id) != dot.signature:
-            if dot in forged:
-                raise forged[dot]
+            said = forged.get((dot.id, dot.signature))
+            if said is not None:
+                raise BadSignature(said)
             try:
                 dot.check(records[dot.giver].verify_key)
             except BadSignature as refusal:
-                forged[dot] = refusal
+                forged[dot.id, dot.signature] = refusal.message
                 raise
             known[dot.id] = dot.signature
