@@ -69,8 +69,8 @@ class Broker:
 
 
 STRANGER: Final = (
-    "a broker with passwords of its own wants a user name that it knows; a locked one knows whoever holds a right in its"
-    " namespaces"
+    "a broker with passwords of its own wants a user name that it knows; a locked one knows whoever holds a right in"
+    " its namespaces"
 )
 
 
