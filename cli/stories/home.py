@@ -176,7 +176,7 @@ class HomeTale(Tale):
         ):
             hsp = round(float(self._messages(CLIMATE)[-1][1]["temperature"]) + beyond, 1)
             value = json.dumps({"hsp": hsp, "csp": 90})
-            self.obeys("hall", SET_POINT, value, f"ann: csp 90, hsp {hsp:g}", f"Ann sets {beyond:+g} °F")
+            self.obeys("hall", SET_POINT, value, f"ann: csp 90, hsp {hsp}", f"Ann sets {beyond:+g} °F")
             self.hears(CLIMATE, what, {"hsp": hsp, "state": state})
         tell.line("  A courier leaves a package; the motion sensor says so. Ann leaves a note.")
         self.obeys("door", PACKAGE, '{"package": "delivered"}', "ann: triggered", "a package is delivered")

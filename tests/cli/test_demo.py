@@ -231,7 +231,7 @@ def test_a_chain_that_is_not_there_ends_the_story_at_once(capsys: pytest.Capture
     assert json.loads(capsys.readouterr().out)["code"] == "chain.unavailable"
 
 
-def test_nobody_is_said_to_have_pasted_before_anybody_did(tmp_path: Path) -> None:
+def test_no_paste_yet(tmp_path: Path) -> None:
     """And SIGTERM stops what was started, as Ctrl-C does."""
     kept = tmp_path / "kept"
     terminal = Terminal(tmp_path, "--as", "client", "--keep", str(kept))

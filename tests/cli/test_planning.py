@@ -31,8 +31,10 @@ def test_a_revocation_is_planned_with_all_who_hang_on_it(wave: Shell) -> None:
     ran = wave.done("plan", "revoke", "--entity", "alice")
     assert "bob loses publish@home/light/light0" in ran.out
     assert "alice loses publish@home/light/*" in ran.out
-    ran = wave.done("plan", "revoke", "--dot", "bob.dot")
-    assert [line.partition(" until")[0] for line in ran.out.splitlines()] == ["bob loses publish@home/light/light0"]
+    wave.done("mkentity", "-o", "erin.ent", "--no-passphrase")
+    wave.done("grant", "--from", "alice.ent", "--to", "erin", "publish@home/light/light0", "-o", "erin.dot")
+    ran = wave.done("plan", "revoke", "--dot", "erin.dot")
+    assert [line.partition(" until")[0] for line in ran.out.splitlines()] == ["erin loses publish@home/light/light0"]
     assert len(wave.done("plan", "revoke", "--entity", "alice", "--json").json["losses"]) >= 3
     assert wave.done("verify", "--subject", "bob", "bob.proof", "publish@home/light/light0").status == 0
 
