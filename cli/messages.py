@@ -160,7 +160,7 @@ def _check_json(data: bytes) -> None:
 @router_option
 @click.option("-n", "--count", type=click.IntRange(1), help="End after so many messages.")
 @click.option("--since", type=click.IntRange(0, _MOST), metavar="N", help="Begin after this serial, with what is kept.")
-@click.option("--kept", is_flag=True, help="Begin with all that is kept.")
+@click.option("--kept", is_flag=True, help="Begin with all that is kept, and with what was carried a moment ago.")
 @click.argument("where", metavar="NS/PATTERN")
 def subscribe(
     session: Session,

@@ -93,22 +93,32 @@ def test_what_is_persisted_is_found_later(two: Two) -> None:
     """By query, by list, and at the beginning of a subscription."""
     say = ("publish", "--from", "alice.ent", "--persist")
     for number in (1, 2):
-        assert "it is kept there" in two.there.done(*say, "the-house/light/a", str(number)).err
-    two.there.done(*say, "the-house/light/b", "3")
-    assert two.there.done("list", "--as", "alice.ent", "the-house/light/*").out.splitlines() == ["light/a", "light/b"]
-    found = two.here.done("query", "--as", "house.ent", "the-house/light/*", "--json").json["messages"]
+        assert "it is kept there" in two.there.done(*say, "the-house/light/shelf/a", str(number)).err
+    two.there.done(*say, "the-house/light/shelf/b", "3")
+    assert two.there.done("list", "--as", "alice.ent", "the-house/light/shelf/*").out.splitlines() == [
+        "light/shelf/a",
+        "light/shelf/b",
+    ]
+    found = two.here.done("query", "--as", "house.ent", "the-house/light/shelf/*", "--json").json["messages"]
     assert {one["resource"]: (one["payload"], one["kept"]) for one in found} == {
-        "light/a": ("2", True),
-        "light/b": ("3", True),
+        "light/shelf/a": ("2", True),
+        "light/shelf/b": ("3", True),
     }
-    last = two.here.done("query", "--as", "house.ent", "--last", "2", "the-house/light/a", "--json").json["messages"]
+    last = two.here.done("query", "--as", "house.ent", "--last", "2", "the-house/light/shelf/a", "--json").json[
+        "messages"
+    ]
     assert {one["payload"] for one in last} == {"1", "2"}
-    assert two.there.done("query", "--as", "alice.ent", "the-house/light/b").out.split()[0::2] == ["light/b", "3"]
-    ran = two.here.done("subscribe", "--from", "house.ent", "--kept", "-n", "2", "the-house/light/+", "--json")
+    assert two.there.done("query", "--as", "alice.ent", "the-house/light/shelf/b").out.split()[0::2] == [
+        "light/shelf/b",
+        "3",
+    ]
+    ran = two.here.done("subscribe", "--from", "house.ent", "--kept", "-n", "2", "the-house/light/shelf/+", "--json")
     told = [json.loads(line) for line in ran.out.splitlines()]
-    assert {one["resource"] for one in told} <= {"light/a", "light/b"}
+    assert {one["resource"] for one in told} <= {"light/shelf/a", "light/shelf/b"}
     after = str(min(one["serial"] for one in told))
-    ran = two.here.done("subscribe", "--from", "house.ent", "--since", after, "-n", "1", "the-house/light/+", "--json")
+    ran = two.here.done(
+        "subscribe", "--from", "house.ent", "--since", after, "-n", "1", "the-house/light/shelf/+", "--json"
+    )
     assert json.loads(ran.out)["serial"] > int(after)
 
 
