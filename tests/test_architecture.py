@@ -55,7 +55,7 @@ IMPORTERS = {
     "rlp": ["wave/chain/node.py", "wave/chain/records.py"],
     "segno": ["devices/page/pictures.py"],
     "trie": ["wave/chain/node.py"],
-    "web3": ["wave/chain/endpoint.py"],
+    "web3": ["wave/chain/functions.py"],
     "websockets": ["wave/chain/websocket.py"],
 }
 

@@ -1,14 +1,14 @@
 """The client that agents use: reads the registry, and writes to it, whatever Ethereum nodes stand behind.
 
-Importing this module takes most of a second; import it where it is used. Errors of libraries and of nodes never escape:
-they become ChainUnavailable, WrongChain, TransactionFailed, NameTaken, StateLocked or StateUnwritable.
+Errors of libraries and of nodes never escape: they become ChainUnavailable, WrongChain, TransactionFailed, NameTaken,
+StateLocked or StateUnwritable.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from wave.chain import bound_recursion, contract
+from wave.chain import contract
 from wave.chain.contract import Event
 from wave.chain.endpoint import EMBEDDED, Endpoint
 from wave.chain.fees import FeeLimits
@@ -31,8 +31,6 @@ from wave.errors import BadName, BadSetting, NameTaken, TransactionFailed, Wrong
 from wave.namespace.name import check_label
 
 __all__ = ["Block", "ChainClient", "Endpoint", "FeeLimits", "Prepared", "Receipt"]
-
-bound_recursion()
 
 
 class ChainClient:

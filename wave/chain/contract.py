@@ -115,6 +115,13 @@ def runtime() -> bytes:
     return bytes.fromhex(_artifact()["runtime"])
 
 
+def checksum_address(address: bytes) -> str:
+    """Return an address (20 bytes) as text with its checksum in the letters' case (ERC-55)."""
+    text = address.hex()
+    signs = keccak(text.encode("ascii")).hex()
+    return "0x" + "".join(one.upper() if sign >= "8" else one for one, sign in zip(text, signs, strict=False))
+
+
 def pad_label(label: str) -> bytes:
     """Return ``label`` as the contract's key: its ASCII bytes, zeros on the right; ValueError when it does not fit."""
     raw = label.encode("ascii")

@@ -1,7 +1,7 @@
-"""One node, asked by JSON-RPC: blocks, the registry's events, its state. The only importer of web3.
+"""One node, asked by JSON-RPC: blocks, the registry's events, its state.
 
-web3 asks what the contract's functions answer. Blocks, events and proofs are read here: strictly, for web3 takes a
-number in any form, and events twenty times as quickly.
+What the contract's functions answer is asked through web3 (:mod:`wave.chain.functions`). Blocks, events and proofs are
+read here: strictly, for web3 takes a number in any form, and events twenty times as quickly.
 
 An endpoint may limit how often it is asked, how many blocks one question spans, how much one answer holds, and how
 many calls one request carries: the question is then repeated later, or asked in parts.
@@ -9,19 +9,13 @@ many calls one request carries: the question is then repeated later, or asked in
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
-from web3 import Web3
-from web3.eth import Eth
-from web3.exceptions import Web3Exception, Web3RPCError
-from web3.providers.base import JSONBaseProvider
-from web3.types import RPCEndpoint, RPCResponse
-
-from wave.chain import bound_recursion, contract
-from wave.chain.answer import NodeError, data, number, plain, raise_ours, reading, result, to_hex
+from wave.chain import contract
+from wave.chain.answer import NodeError, data, number, raise_ours, reading, result, to_hex
 from wave.chain.contract import Event
 from wave.chain.header import HIGHEST, Block
 from wave.chain.patience import Patience, is_limited
@@ -30,7 +24,9 @@ from wave.errors import AnswerTooLarge, ChainUnavailable, WrongChain
 from wave.limits import LIMITS
 from wave.namespace.name import check_label
 
-bound_recursion()
+if TYPE_CHECKING:
+    from wave.chain.functions import Functions
+
 _log = logging.getLogger(__name__)
 
 EMBEDDED: Final = "embedded"
@@ -49,9 +45,8 @@ class Endpoint:
         self.name = name
         self._close = close
         self._rpc = _Rpc(transport, name)
-        self._w3 = Web3(self._rpc, middleware=[], modules={"eth": Eth}, ens=cast("Any", None))
+        self._registry = registry
         self._address = to_hex(registry)
-        self._contract = self._w3.eth.contract(address=Web3.to_checksum_address(registry), abi=contract.abi())
         self._chain_id: int | None = None
         self._span = _Span()
 
@@ -79,21 +74,21 @@ class Endpoint:
     def chain_id(self) -> int:
         """The chain's id, asked for once."""
         if self._chain_id is None:
-            with self._reading():
+            with reading(self.name):
                 self._chain_id = number(self._result("eth_chainId"), HIGHEST)
         return self._chain_id
 
     @property
     def registry(self) -> str:
         """The registry's address, with its checksum in the letters' case."""
-        return str(self._contract.address)
+        return contract.checksum_address(self._registry)
 
     def check(self, chain_id: int | None = None) -> None:
         """Raise WrongChain when the chain has another id than ``chain_id``, or no or another code at the address."""
         if chain_id not in (None, self.chain_id):
             raise WrongChain(f"{self.name} is chain {self.chain_id}, not {chain_id}")
-        with self._reading():
-            code = bytes(self._w3.eth.get_code(self._contract.address))
+        with reading(self.name):
+            code = data(self._result("eth_getCode", self._address, "latest"))
         if not code:
             raise WrongChain(
                 f"{self.name} has no registry at {self.registry}",
@@ -112,12 +107,12 @@ class Endpoint:
 
     def head(self) -> Block:
         """Return the newest block."""
-        with self._reading():
+        with reading(self.name):
             return _block(self._result("eth_getBlockByNumber", "latest", False))
 
     def block(self, height: int) -> Block | None:
         """Return the block of that number, or None when the chain is shorter."""
-        with self._reading():
+        with reading(self.name):
             form = self._result("eth_getBlockByNumber", hex(height), False)
             if form is None:
                 return None
@@ -129,14 +124,14 @@ class Endpoint:
     def alias(self, label: str) -> bytes | None:
         """Return who holds the global alias ``label``, or None."""
         key = contract.pad_label(check_label(label))
-        with self._reading():
-            holder = bytes(self._contract.functions.alias(key).call())
+        with reading(self.name):
+            holder = self._functions.alias(key)
         return holder if any(holder) else None
 
     def revoked_at(self, commitment: bytes) -> int | None:
         """Return the height at which the preimage of ``commitment`` was shown, or None."""
-        with self._reading():
-            return int(self._contract.functions.revoked(commitment).call()) or None
+        with reading(self.name):
+            return self._functions.revoked(commitment) or None
 
     def header(self, height: int) -> dict[str, Any] | None:
         """Return a block as eth_getBlockByNumber gives it, with its transactions' hashes alone, or None; unchecked."""
@@ -211,17 +206,11 @@ class Endpoint:
         """Return the result of one call; NodeError, or an error of ours that a node of ours names."""
         return result(self._rpc.ask([(method, list(params))])[0])
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Turn what web3 raises, or stumbles over in an answer, into our own errors."""
-        with reading(self.name):
-            try:
-                yield
-            except Web3RPCError as error:
-                raise_ours(error.rpc_response)
-                raise NodeError(0, plain(error.message)) from None
-            except Web3Exception as error:
-                raise NodeError(0, plain(error)) from None
+    @cached_property
+    def _functions(self) -> "Functions":
+        from wave.chain.functions import Functions  # brings web3, which takes more than a second to import
+
+        return Functions(self._rpc.ask, self._registry)
 
 
 class _RangeRefused(Exception):
@@ -262,19 +251,14 @@ class _Span:
             self._answers = 0
 
 
-class _Rpc(JSONBaseProvider):
+class _Rpc:
     """JSON-RPC 2.0 over anything that takes the bytes of a request and returns those of the answer."""
 
     def __init__(self, transport: Callable[[bytes], bytes], name: str) -> None:
-        super().__init__()
         self._transport = transport
         self._name = name
         self._asked = 0
         self._most: int | None = None  # calls that one request may carry
-
-    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
-        """Ask one thing, for web3."""
-        return cast("RPCResponse", self.ask([(method, params)])[0])
 
     def ask(self, requests: Sequence[tuple[str, Any]]) -> list[Any]:
         """Return the answers, in order; those that ask for fewer requests are asked again, with patience."""

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, Final, NamedTuple, cast
-
-from eth_account import Account
-from eth_account.signers.local import LocalAccount
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from wave.chain import bound_recursion, contract, genesis, rlp
 from wave.errors import BadSetting, Malformed, WaveError
 
-bound_recursion()
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
 
 DEVELOPMENT: Final = "development"
 """The payer whose key everybody knows, by name."""
@@ -20,6 +19,9 @@ DEVELOPMENT_CHAINS: Final = (contract.CHAIN_ID, 31337)
 
 _DYNAMIC: Final = b"\x02"  # EIP-2718's type of EIP-1559's transactions
 _HIGHEST: Final = 2**256 - 1
+_ORDER: Final = (
+    0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141  # of secp256k1: keys are below (SEC 2)
+)
 _LEGACY_FIELDS: Final = ("nonce", "gasPrice", "gas", "to", "value", "data", "v")
 _DYNAMIC_FIELDS: Final = (
     "chainId",
@@ -77,17 +79,28 @@ class Payer:
 
     def __init__(self, key: bytes) -> None:
         """Take a secp256k1 key of 32 bytes; BadSetting."""
-        try:
-            self._account: LocalAccount = Account.from_key(key)
-        except Exception:  # noqa: BLE001 - the reason would show the key
-            raise BadSetting("the payer's key is not a secp256k1 key of 32 bytes") from None
-        self.address: str = self._account.address
+        if len(key) != 32 or not 0 < int.from_bytes(key, "big") < _ORDER:
+            raise BadSetting("the payer's key is not a secp256k1 key of 32 bytes")
+        self._key = key
         self.nonce: int | None = None
         """The next transaction's nonce; None: ask the chain."""
 
     def __repr__(self) -> str:
         """Show the address."""
         return f"Payer({self.address})"
+
+    @cached_property
+    def _account(self) -> "LocalAccount":
+        from eth_account import Account  # takes a second to import, which those who only read need not wait for
+
+        bound_recursion()
+        account: LocalAccount = Account.from_key(self._key)
+        return account
+
+    @property
+    def address(self) -> str:
+        """The account's address, with its checksum in the letters' case."""
+        return str(self._account.address)
 
     def sign(self, data: bytes, nonce: int, fields: Mapping[str, Any]) -> Prepared:
         """Sign one transaction with ``data`` and the other ``fields``; without a "to" it creates a contract.
