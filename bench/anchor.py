@@ -122,8 +122,8 @@ async def _round(first: AgentClient, second: AgentClient, dot: Signed, pids: lis
     following = asyncio.create_task(_followed(second, known + OBJECTS))
     calls: set[asyncio.Task[AnchorReply]] = set()
     for at in range(0, OBJECTS, TOGETHER):
-        dots = [dot(serial) for serial in range(at, at + TOGETHER)]
-        calls.add(asyncio.create_task(first.call(Anchor(objects=tuple(one.to_bytes() for one in dots)))))
+        objects = tuple(dot(serial).to_bytes() for serial in range(at, at + TOGETHER))
+        calls.add(asyncio.create_task(first.call(Anchor(objects=objects))))
         await asyncio.sleep(0)
         while len(calls) >= CALLS:
             done, calls = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)

@@ -1,9 +1,10 @@
 """The outbox: whatever crashes, rivals and nodes do, what was taken in is carried out, and once."""
 
 import hashlib
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -431,6 +432,68 @@ def test_objects_of_a_batch_that_failed_go_back_to_the_queue(box: Outbox, tmp_pa
     assert box.form(shelf.keep) is not None
     Postman(box, ledger, ledger).finish([entry.seq for entry in box.pending()])
     assert box.counts()["objects"] == 0
+
+
+def test_a_batch_that_failed_is_the_next_one_that_is_formed_whatever_came_behind_it(tmp_path: Path) -> None:
+    """And a process that begins then goes on from there."""
+    shelf, ledger, objects = Batches(tmp_path / "batches"), Ledger(automatic=True), queued(LIMITS.batch_objects + 4)
+    box = Outbox(tmp_path / "outbox.sqlite")
+    box.queue(objects[:-2])
+    first, second = box.form(shelf.keep), box.form(shelf.keep)
+    box.queue(objects[-2:])
+    box.fail(box.pending()[0], TransactionFailed("reverted"))
+    assert (box.waiting, box.counts()["objects"]) == (LIMITS.batch_objects + 2, len(objects))
+    box.close()
+    box = Outbox(tmp_path / "outbox.sqlite")
+    assert (box.waiting, box.counts()["objects"]) == (LIMITS.batch_objects + 2, len(objects))
+    assert box.queue(objects) == 0
+    assert box.form(shelf.keep) == first
+    third = box.form(shelf.keep)
+    assert third is not None
+    assert second is not None
+    assert [*second.objects, *third.objects] == [data for _, data in objects[-4:]]
+    Postman(box, ledger, ledger).finish([entry.seq for entry in box.pending()])
+    assert box.counts() == {DONE: 3, "waiting": 0, "objects": 0, "unanchored": 0}
+
+
+def test_of_one_object_that_comes_twice_the_first_is_queued_and_found_by_its_id(box: Outbox, tmp_path: Path) -> None:
+    assert box.queue([(TARGET, b"one"), (TARGET, b"another"), (OTHER, b"two")]) == 2
+    assert (box.queued(TARGET), box.queued(OTHER), box.queued(SALT)) == (b"one", b"two", None)
+    batch = box.form(Batches(tmp_path / "batches").keep)
+    assert batch is not None
+    assert batch.objects == (b"one", b"two")
+    assert (box.queued(TARGET), box.queue([(TARGET, b"one")])) == (b"one", 0)
+
+
+def test_a_queue_of_the_older_form_is_carried_over(tmp_path: Path) -> None:
+    """Its rows had their roots beside them, and those of one batch did not have to come together."""
+    path, ledger, objects = tmp_path / "outbox.sqlite", Ledger(automatic=True), queued(7)
+    one, other = (Batch.build(objects[at][1] for at in places) for places in ((0, 1, 5), (2, 3)))
+    box = Outbox(path)
+    box.add([anchor_act(one), anchor_act(other)])
+    box.close()
+    with closing(sqlite3.connect(path)) as database, database:
+        database.executescript(
+            "DROP TABLE queued; DROP TABLE formed; CREATE TABLE queue ("
+            "seq INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB UNIQUE NOT NULL, data BLOB NOT NULL, root BLOB);"
+            "CREATE INDEX queue_by_root ON queue (root, seq);"
+        )
+        roots = (one.root, one.root, other.root, other.root, None, one.root, None)
+        database.executemany(
+            "INSERT INTO queue (id, data, root) VALUES (?, ?, ?)",
+            [(*queued, root) for queued, root in zip(objects, roots, strict=True)],
+        )
+    for _ in range(2):  # it is carried over once
+        box = Outbox(path)
+        assert box.counts() == {QUEUED: 2, "waiting": 2, "objects": 7, "unanchored": 0}
+        assert box.queue(objects) == 0
+        box.close()
+    box = Outbox(path)
+    Postman(box, ledger, ledger).finish([entry.seq for entry in box.pending()])
+    assert (box.waiting, box.counts()["objects"]) == (2, 2)
+    batch = box.form(Batches(tmp_path / "batches").keep)
+    assert batch is not None
+    assert batch.objects == (objects[4][1], objects[6][1])
 
 
 def test_the_batch_is_on_the_disk_before_anything_says_that_it_will_be_anchored(box: Outbox) -> None:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -129,6 +129,7 @@ def test_a_batch_that_is_kept_is_there_under_its_root_and_keeping_it_again_is_ha
     shelf.keep(BATCH)
     shelf.keep(BATCH)
     assert shelf.read(BATCH.root) == BATCH
+    assert Batches(shelf.directory).read(BATCH.root) == BATCH
     assert list(shelf.roots()) == [BATCH.root]
     assert [path.name for path in shelf.directory.iterdir()] == [f"{BATCH.root.hex()}.batch"]
 
@@ -140,6 +141,15 @@ def test_a_damaged_file_is_removed_and_counts_as_absent(tmp_path: Path) -> None:
     assert BATCH.root in shelf
     assert shelf.read(BATCH.root) is None
     assert BATCH.root not in shelf
+
+
+def test_a_batch_in_memory_hides_no_damaged_file(tmp_path: Path) -> None:
+    shelf = Batches(tmp_path)
+    (tmp_path / BATCH.name).write_bytes(OTHER.to_bytes())
+    shelf.keep(BATCH)
+    assert shelf.read(BATCH.root) is None
+    shelf.keep(BATCH)
+    assert (shelf.read(BATCH.root), shelf.read(BATCH.root)) == (BATCH, BATCH)
 
 
 def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
@@ -336,6 +346,23 @@ def test_what_is_handed_out_later_is_taken_in_then(taking: Callable[..., Intake]
         time.sleep(0.02)
     assert replica.taken == {BATCH.root: BATCH.objects}
     assert intake.withheld() == []
+
+
+def test_what_was_fetched_is_announced_and_handed_over_by_itself(taking: Callable[..., Intake], tmp_path: Path) -> None:
+    """But not to a follower whose chain changed since it was asked for."""
+    Batches(tmp_path / "mirror").keep(BATCH)
+    intake, replica = taking(source("mirror", home=tmp_path)), Replica()
+    arrived = threading.Event()
+    intake.fetcher.arrived = arrived.set
+    assert intake.take_in(replica) == 0
+    replica.anchored = anchored(BATCH).anchored
+    intake.fetcher.want(replica.anchored)
+    assert arrived.wait(PATIENCE)
+    replica.generation = 1
+    assert intake.take_fetched(replica) == 0
+    replica.generation = 0
+    assert (intake.take_fetched(replica), intake.take_fetched(replica)) == (3, 0)
+    assert replica.taken == {BATCH.root: BATCH.objects}
 
 
 @pytest.mark.parametrize("count", [0, 2, 4, LIMITS.batch_objects + 1, 2**256 - 1])
@@ -538,6 +565,26 @@ async def test_an_agent_anchors_after_a_while_keeps_its_promise_and_serves_the_b
                             assert Batch.from_bytes(await response.read(), expected=root).root == root
 
 
+async def test_a_full_batch_waits_for_no_tick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "TICK", 600.0)
+    monkeypatch.setattr(registrars, "LIMITS", replace(LIMITS, batch_objects=4))
+    home = short(tmp_path)
+    with chain(home) as address:
+        owner, guest = person(int(time.time())), person(int(time.time()))
+        settings = Settings(home / "a", address)
+        async with server.serving(settings), AgentClient(str(settings.socket)) as agent:
+            await agent.call(wire.Publish(objects=(owner.entity.to_bytes(), guest.entity.to_bytes())))
+            dots = tuple(dot_of(owner, guest, f"light/{number}").to_bytes() for number in range(4))
+            await agent.call(wire.Anchor(objects=dots[:3]))
+            assert list(Batches(settings.home / "batches").roots()) == []
+            await agent.call(wire.Anchor(objects=dots[3:]))
+            deadline = time.monotonic() + 30
+            with ChainClient.connect(address, state=home) as client:
+                while not any(isinstance(one, Anchored) for one in client.events(0, client.head().number)):
+                    assert time.monotonic() < deadline
+                    await asyncio.sleep(0.05)
+
+
 async def test_while_a_block_is_awaited_others_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A chain of others may take seconds for a block; checks do not wait for it, and the writer gets its answer."""
     receipt, mined = ChainClient.receipt, asyncio.Event()
@@ -568,7 +615,8 @@ def test_a_promise_is_broken_when_its_block_passes_and_unknown_while_data_is_wit
     registrar.promiser = house.owner
     (data,) = several(house, 1)
     made = registrar.queue([decode_object(data)])[house.given[0].id]
-    registrar.outbox._database.execute("DELETE FROM queue")  # this agent loses its queue
+    registrar.outbox._database.execute("DELETE FROM queued")  # this agent loses its queue
+    registrar.outbox._load()
 
     def verdict() -> str:
         (view,) = engine.call(wire.Audit(promises=(made.to_bytes(),))).promises

@@ -140,6 +140,21 @@ def test_a_second_publication_leaves_the_first_height(follower: Follower, chain:
     assert [entry.height for entry in follower.objects()] == [1]
 
 
+def test_what_comes_again_in_one_step_counts_once_wherever_the_step_is_cut(
+    chain: Staged, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = [ALICE.entity.to_bytes(), DOT.to_bytes(), BOB.entity.to_bytes()]
+    for data in [said[0], *said, said[1], *said]:
+        chain.say(data)
+    for together in (1, 2, 3, 256):
+        monkeypatch.setattr(replica_module, "_TOGETHER", together)
+        with Follower(chain, tmp_path / f"{together}.sqlite") as follower:
+            follower.sync()
+            assert [(entry.data, entry.height) for entry in follower.objects()] == list(
+                zip(said, (1, 3, 4), strict=True)
+            )
+
+
 @pytest.mark.parametrize("label", [b"", b"Alice", b"a\0b", b"\xff\xfe", b"-a"])
 def test_an_alias_that_is_no_label_is_kept_out(follower: Follower, chain: Staged, label: bytes) -> None:
     chain.say(claimed(label, ALICE.id))

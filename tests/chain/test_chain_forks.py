@@ -53,6 +53,22 @@ def test_a_fork_is_unwound_to_the_last_common_block(follower: Follower, chain: S
     assert old.revoked_at((sha256(b"p" * 32),)) is None
 
 
+def test_what_a_fork_takes_back_leaves_no_seq_to_anything_else(chain: Staged, tmp_path: Path) -> None:
+    seen: list[int] = []
+    for name in ("one", "two", "three"):
+        with Follower(chain, tmp_path / "replica.sqlite") as follower:
+            follower.sync()
+            chain.say(ALICE.entity.to_bytes(), BOB.entity.to_bytes())
+            follower.sync()
+            seen += [entry.seq for entry in follower.objects()]
+            chain.fork(0, name)
+            chain.say()
+            follower.sync()
+            assert list(follower.objects()) == []
+    assert seen == sorted(set(seen))
+    assert len(seen) == 6
+
+
 def test_a_fork_of_the_same_height_is_noticed(follower: Follower, chain: Staged) -> None:
     chain.say()
     chain.say(BOB.entity.to_bytes())

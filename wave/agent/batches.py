@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,15 +30,21 @@ SERVED_AT: Final = "/v1/batches/"
 FIRST_PAUSE: Final = 1.0  # seconds until a root that could not be had is asked for again; doubled each time
 LONGEST_PAUSE: Final = 300.0
 SOURCE_REST: Final = 5.0  # seconds for which a source that does not answer is left alone
+_IN_MEMORY: Final = 4  # batches
 _CHUNK: Final = 65_536
 
 
 class Batches:
-    """A directory of batches, one file each, named ``<root>.batch``: any static web server may serve it."""
+    """A directory of batches, one file each, named ``<root>.batch``: any static web server may serve it.
+
+    The last few that were kept are in memory too, until they are read: a batch is under its root, whoever holds it.
+    """
 
     def __init__(self, directory: Path) -> None:
         """Use ``directory``, which need not exist until something is kept."""
         self.directory = directory
+        self._kept: dict[bytes, Batch] = {}
+        self._turn = threading.Lock()
 
     def keep(self, batch: Batch) -> None:
         """Write a batch, whole or not at all, and see it on the disk; :class:`StateUnwritable`."""
@@ -46,11 +52,21 @@ class Batches:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StateUnwritable(f"cannot create {self.directory}: {error.strerror}") from None
-        with suppress(AlreadyExists):
+        try:
             write_file(self.directory / batch.name, batch.to_bytes())
+        except AlreadyExists:
+            return
+        with self._turn:
+            self._kept[batch.root] = batch
+            if len(self._kept) > _IN_MEMORY:
+                del self._kept[next(iter(self._kept))]
 
     def read(self, root: bytes) -> Batch | None:
         """Return the batch of that root, None when it is not here; a damaged file is removed."""
+        with self._turn:
+            kept = self._kept.pop(root, None)
+        if kept is not None:
+            return kept
         path = self.directory / file_name(root)
         try:
             return Batch.from_bytes(read_file(path, bound=LIMITS.batch_bytes), expected=root)
@@ -252,6 +268,8 @@ class Fetcher:
         self._thread: threading.Thread | None = None
         self._busy = False
         self._closed = False
+        self.arrived: Callable[[], None] = lambda: None
+        """Called, on a thread of this one's, when something was fetched."""
 
     def want(self, anchors: Iterable[Anchored]) -> None:
         """Fetch these too."""
@@ -303,9 +321,12 @@ class Fetcher:
                 self._busy = False
                 one.tries += 1
                 one.due = time.monotonic() + min(FIRST_PAUSE * 2.0 ** (min(one.tries, 20) - 1), LONGEST_PAUSE)
-                if batch is not None and self._wanted.pop(one.anchor.root, None) is not None:
+                arrived = batch is not None and self._wanted.pop(one.anchor.root, None) is not None
+                if arrived:
                     self._got.append(one.anchor)
                 self._turn.notify_all()
+            if arrived:
+                self.arrived()
 
     def _next(self) -> _Wanted | None:
         """Return what to fetch next, once it is due; None when closed."""
@@ -367,7 +388,7 @@ class Intake:
     def __init__(self, batches: Batches, sources: Sequence[Source], *, seconds: float = LIMITS.batch_seconds) -> None:
         """Look in ``batches`` first, then ask ``sources``."""
         self.batches = batches
-        self._fetcher = Fetcher(batches, sources, seconds=seconds)
+        self.fetcher = Fetcher(batches, sources, seconds=seconds)
         self._asks = bool(sources)
         self._known: set[bytes] = set()
         self._miscounted: list[Anchored] = []
@@ -375,7 +396,7 @@ class Intake:
 
     def close(self) -> None:
         """Stop fetching."""
-        self._fetcher.close()
+        self.fetcher.close()
 
     def take_in(self, follower: Following, *, patience: float = 0.0) -> int:
         """Hand the follower what is here of what it lacks; have the rest fetched. Return how many objects were new.
@@ -386,18 +407,22 @@ class Intake:
             self._generation = follower.generation
             self._known.clear()
             self._miscounted.clear()
-            self._fetcher.forget()
+            self.fetcher.forget()
         new = self._hand_over(follower, self._look(follower))
         if patience and self._asks:
-            self._fetcher.wait(patience)
-        return new + self._hand_over(follower, self._fetcher.got())
+            self.fetcher.wait(patience)
+        return new + self._hand_over(follower, self.fetcher.got())
+
+    def take_fetched(self, follower: Following) -> int:
+        """Hand the follower what was fetched since it was last asked; return how many objects were new."""
+        return self._hand_over(follower, self.fetcher.got()) if self._generation == follower.generation else 0
 
     def _look(self, follower: Following) -> list[Anchored]:
         """Return the anchors whose batches are here; those that are not are asked for."""
         fresh = [anchor for anchor in follower.missing_batches() if anchor.root not in self._known]
         self._known.update(anchor.root for anchor in fresh)
         here = [anchor for anchor in fresh if anchor.root in self.batches]
-        self._fetcher.want(anchor for anchor in fresh if anchor.root not in self.batches)
+        self.fetcher.want(anchor for anchor in fresh if anchor.root not in self.batches)
         return here
 
     def _hand_over(self, follower: Following, anchors: Iterable[Anchored]) -> int:
@@ -405,7 +430,7 @@ class Intake:
         for anchor in anchors:
             batch = self.batches.read(anchor.root)
             if batch is None:
-                self._fetcher.want([anchor])
+                self.fetcher.want([anchor])
             elif len(batch) == anchor.count or _counts(follower, anchor.root, len(batch)):
                 new += follower.ingest_batch(anchor.root, batch.objects)
             else:
@@ -414,7 +439,7 @@ class Intake:
 
     def withheld(self) -> list[Anchored]:
         """Return the anchors whose objects nobody has handed out so far, or not as many, the oldest first."""
-        return sorted([*self._miscounted, *self._fetcher.missing()], key=_by_place)
+        return sorted([*self._miscounted, *self.fetcher.missing()], key=_by_place)
 
 
 def _counts(follower: Following, root: bytes, count: int) -> bool:

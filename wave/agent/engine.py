@@ -307,7 +307,7 @@ class Engine:
 
     def _queued_givers(self, things: list[Thing], known: Knowledge) -> list[Entity]:
         """Return the records of givers that were queued before and are not anchored yet."""
-        found = [self.registrar.outbox.waiting(giver) for giver in _givers(things) if giver not in known.heights]
+        found = [self.registrar.outbox.queued(giver) for giver in _givers(things) if giver not in known.heights]
         return [Entity.from_bytes(data) for data in found if data is not None]
 
     def _heights(self, things: list[Thing]) -> dict[bytes, int | None]:

@@ -60,11 +60,20 @@ CREATE TABLE IF NOT EXISTS attempts (
   serial INTEGER PRIMARY KEY AUTOINCREMENT, act INTEGER NOT NULL, step INTEGER NOT NULL, nonce INTEGER NOT NULL,
   hash BLOB NOT NULL, raw BLOB NOT NULL, UNIQUE (act, step, hash)
 );
-CREATE TABLE IF NOT EXISTS queue (
-  seq INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB UNIQUE NOT NULL, data BLOB NOT NULL, root BLOB
-);
-CREATE INDEX IF NOT EXISTS queue_by_root ON queue (root, seq);
+CREATE TABLE IF NOT EXISTS queued (seq INTEGER PRIMARY KEY, id BLOB NOT NULL, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS formed (
+  root BLOB PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, count INTEGER NOT NULL
+) WITHOUT ROWID;
 """
+_OLDER_QUEUE: Final = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'queue'"
+_FROM_OLDER_QUEUE: Final = (  # it had the root beside each object; a batch's objects have to come together now
+    "INSERT INTO queued (id, data) SELECT id, data FROM queue ORDER BY root IS NULL, root, seq",
+    (
+        "INSERT INTO formed SELECT root, min(queued.seq), max(queued.seq), count(*) FROM queue JOIN queued USING (id)"
+        " WHERE root IS NOT NULL GROUP BY root"
+    ),
+    "DROP TABLE queue",
+)
 
 
 class Act(NamedTuple):
@@ -223,12 +232,33 @@ _ENTRY: Final = "seq, kind, key, payload, step, state, height, code, message"
 
 
 class Outbox:
-    """One SQLite file; each change is on the disk when its call returns."""
+    """One SQLite file; each change is on the disk when its call returns.
+
+    The ids of the objects that are queued are in memory as well, so only one at a time may queue objects in a file.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open the file, or create it; :class:`StateUnwritable`."""
         self._path = path
         self._database = open_database(path, _SCHEMA)
+        try:
+            self._load()
+        except BaseException:
+            self._database.close()
+            raise
+
+    def _load(self) -> None:
+        run = self._database.execute
+        with disk_errors(self._path):
+            older = run(_OLDER_QUEUE).fetchone() is not None
+        if older:
+            with transaction(self._database, self._path):
+                for statement in _FROM_OLDER_QUEUE:
+                    run(statement)
+        with disk_errors(self._path):
+            self._queued: dict[bytes, int] = dict(run("SELECT id, seq FROM queued").fetchall())
+            self._formed = {row[0]: _Formed(*row[1:]) for row in run("SELECT root, first, last, count FROM formed")}
+        self._last = max(self._queued.values(), default=0)
 
     def close(self) -> None:
         """Close the file."""
@@ -276,9 +306,13 @@ class Outbox:
             (found["unanchored"],) = self._database.execute(
                 "SELECT count(*) FROM acts WHERE state IN ('queued', 'prepared') AND kind != 'anchor'"
             ).fetchone()
-            (found["waiting"],) = self._database.execute("SELECT count(*) FROM queue WHERE root IS NULL").fetchone()
-            (found["objects"],) = self._database.execute("SELECT count(*) FROM queue").fetchone()
+        found["waiting"], found["objects"] = self.waiting, len(self._queued)
         return found
+
+    @property
+    def waiting(self) -> int:
+        """How many objects are queued and in no batch."""
+        return len(self._queued) - sum(batch.size for batch in self._formed.values())
 
     def attempts(self, entry: Entry) -> list["Prepared"]:
         """Return the signed transactions of an act's current step, the newest last; they share a nonce."""
@@ -307,6 +341,8 @@ class Outbox:
 
     def advance(self, mined: Iterable[tuple[Entry, int]], *, whole: bool = False) -> None:
         """Note that acts' current steps (with ``whole``: the acts) stand in the blocks of these heights."""
+        anchored: list[bytes] = []
+        gone: list[tuple[bytes]] = []
         with transaction(self._database, self._path):
             for entry, height in mined:
                 over = whole or entry.step + 1 >= _steps(entry.act)
@@ -314,8 +350,17 @@ class Outbox:
                     "UPDATE acts SET state = ?, step = ?, height = ? WHERE seq = ?",
                     (DONE if over else QUEUED, entry.step if over else entry.step + 1, height, entry.seq),
                 )
-                if over and entry.act.kind == ANCHOR:
-                    self._database.execute("DELETE FROM queue WHERE root = ?", (entry.act.key,))
+                if over and entry.act.kind == ANCHOR and entry.act.key in self._formed:
+                    anchored.append(entry.act.key)
+                    batch = self._formed[entry.act.key]
+                    gone += self._database.execute(
+                        "DELETE FROM queued WHERE seq BETWEEN ? AND ? RETURNING id", (batch.first, batch.last)
+                    ).fetchall()
+                    self._database.execute("DELETE FROM formed WHERE root = ?", (entry.act.key,))
+        for root in anchored:
+            self._formed.pop(root, None)
+        for (identity,) in gone:
+            self._queued.pop(identity, None)
 
     def fail(self, entry: Entry, error: WaveError) -> None:
         """Note that an act can never be carried out; objects of a batch go back to the queue."""
@@ -326,7 +371,9 @@ class Outbox:
                 (error.code, error.message, entry.seq),
             )
             if entry.act.kind == ANCHOR:
-                self._database.execute("UPDATE queue SET root = NULL WHERE root = ?", (entry.act.key,))
+                self._database.execute("DELETE FROM formed WHERE root = ?", (entry.act.key,))
+        if entry.act.kind == ANCHOR:
+            self._formed.pop(entry.act.key, None)
 
     def doubt(self, above: int) -> int:
         """Look again at what was done above a height, for the chain changed there; return how many acts that are.
@@ -338,11 +385,14 @@ class Outbox:
                 "UPDATE acts SET state = 'prepared', step = 0 WHERE state = 'done' AND height > ?", (above,)
             ).rowcount
 
-    def waiting(self, identity: bytes) -> bytes | None:
-        """Return the bytes of an object that waits to be anchored, or None."""
+    def queued(self, identity: bytes) -> bytes | None:
+        """Return the bytes of an object that is queued and not anchored, or None."""
+        seq = self._queued.get(identity)
+        if seq is None:
+            return None
         with disk_errors(self._path):
-            row = self._database.execute("SELECT data FROM queue WHERE id = ?", (identity,)).fetchone()
-        return None if row is None else bytes(row[0])
+            (data,) = self._database.execute("SELECT data FROM queued WHERE seq = ?", (seq,)).fetchone()
+        return bytes(data)
 
     def clean(self, height: int) -> None:
         """Forget what was done so long ago that no reorganisation takes it back; ``height`` is the newest block's."""
@@ -356,22 +406,26 @@ class Outbox:
 
     def queue(self, objects: Iterable[tuple[bytes, bytes]]) -> int:
         """Take in objects (id and bytes) to be anchored, all or none; return how many were not there yet."""
-        with transaction(self._database, self._path):
-            before = self._database.total_changes
-            self._database.executemany("INSERT OR IGNORE INTO queue (id, data) VALUES (?, ?)", objects)
-            return self._database.total_changes - before
+        new: dict[bytes, bytes] = {}
+        for identity, data in objects:
+            if identity not in self._queued:
+                new.setdefault(identity, data)
+        if new:
+            rows = [(seq, *one) for seq, one in enumerate(new.items(), self._last + 1)]
+            with transaction(self._database, self._path):
+                self._database.executemany("INSERT INTO queued VALUES (?, ?, ?)", rows)
+            self._queued.update((identity, seq) for seq, identity, _ in rows)
+            self._last = rows[-1][0]
+        return len(new)
 
     def form(self, keep: Callable[[Batch], None]) -> Batch | None:
         """Put the oldest objects that wait into a batch, as many as one holds, and have it anchored; None for none.
 
         ``keep`` puts the batch on the disk, before anything says that it will be anchored.
         """
-        sql = "SELECT seq, data FROM queue WHERE root IS NULL ORDER BY seq LIMIT ?"
-        with disk_errors(self._path):
-            rows = self._database.execute(sql, (LIMITS.batch_objects,)).fetchall()
         chosen: list[tuple[int, bytes]] = []
         size = _BATCH_WORDS
-        for number, data in rows:
+        for number, data in self._oldest():
             size += len(data) + _OBJECT_WORDS
             if size > LIMITS.batch_bytes:
                 break
@@ -380,17 +434,40 @@ class Outbox:
             return None
         batch = Batch.build(data for _, data in chosen)
         keep(batch)
-        act = anchor_act(batch)
+        formed = _Formed(chosen[0][0], chosen[-1][0], len(chosen))
         with transaction(self._database, self._path):
-            self._database.execute(
-                "UPDATE queue SET root = ? WHERE root IS NULL AND seq <= ?", (batch.root, chosen[-1][0])
-            )
+            self._database.execute("INSERT INTO formed VALUES (?, ?, ?, ?)", (batch.root, *formed))
             self._database.execute(
                 "INSERT INTO acts (kind, key, payload) VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET"
                 " state = 'queued', step = 0 WHERE state = 'failed'",
-                act,
+                anchor_act(batch),
             )
+        self._formed[batch.root] = formed
         return batch
+
+    def _oldest(self) -> list[tuple[int, bytes]]:
+        """Return the oldest objects that wait, up to the first one behind them that is in a batch."""
+        rows: list[tuple[int, bytes]] = []
+        after = 0
+        for first, last in [*sorted(batch[:2] for batch in self._formed.values()), (self._last + 1, self._last + 1)]:
+            if first > after + 1:
+                with disk_errors(self._path):
+                    rows = self._database.execute(
+                        "SELECT seq, data FROM queued WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?",
+                        (after, first, LIMITS.batch_objects),
+                    ).fetchall()
+            if rows:
+                break
+            after = last
+        return rows
+
+
+class _Formed(NamedTuple):
+    """Where the objects of a batch stand in the queue, and how many they are."""
+
+    first: int
+    last: int
+    size: int
 
 
 _BATCH_WORDS: Final = 8  # bytes of a batch around its objects, at most

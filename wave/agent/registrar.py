@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -88,6 +89,11 @@ class Registrar:
         self._cleaned = 0
         self._arrivals: deque[tuple[float, int]] = deque()  # of what waits for its batch: when, and how many
         self._postman: Postman | None = None
+        self._wake: Callable[[], None] = lambda: None
+
+    def wake_by(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called, on any thread, when :meth:`tick` has something to do that need not wait."""
+        self._wake = self.intake.fetcher.arrived = wake
 
     def close(self) -> None:
         """Close the outbox and stop fetching."""
@@ -161,6 +167,8 @@ class Registrar:
         new = self.outbox.queue([(one.id, one.to_bytes()) for one in objects])
         if new:
             self._arrivals.append((time.monotonic(), new))
+            if self.outbox.waiting >= LIMITS.batch_objects:
+                self._wake()
         if self.promiser is None:
             return {}
         client, height = self._client(), self._follower.facts.height
@@ -185,17 +193,19 @@ class Registrar:
 
     def tick(self) -> None:
         """Carry on without waiting: anchor what is due, send what is pending, hand over what was fetched."""
-        waiting = self.outbox.counts()["waiting"]
+        waiting = self.outbox.waiting
         if waiting:
             if not self._arrivals:  # they came before this process did, or a batch of theirs failed
                 self._arrivals.append((time.monotonic(), waiting))
             self._form(full_only=time.monotonic() - self._arrivals[0][0] < BATCH_AGE)
         if self.has_pending():
             self._sync()
+        else:
+            self._handed(self.intake.take_fetched)
 
     def _form(self, *, full_only: bool) -> None:
         """Put what is queued into batches, the whole of it or as many as are full."""
-        while self.outbox.counts()["waiting"] >= (LIMITS.batch_objects if full_only else 1):
+        while self.outbox.waiting >= (LIMITS.batch_objects if full_only else 1):
             batch = self.outbox.form(self.intake.batches.keep)
             self._forget_arrivals(0 if batch is None else len(batch))
 
@@ -235,8 +245,11 @@ class Registrar:
 
     def take_in(self) -> int:
         """Hand the follower what is here of the batches that it lacks; return how many objects were new."""
+        return self._handed(partial(self.intake.take_in, patience=0.0 if self._daemon else SOURCE_WAIT))
+
+    def _handed(self, take: Callable[["Follower"], int]) -> int:
         try:
-            return self.intake.take_in(self._follower, patience=0.0 if self._daemon else SOURCE_WAIT)
+            return take(self._follower)
         except WaveError as error:
             _log.warning("a batch could not be taken in: %s", error.message)
             return 0

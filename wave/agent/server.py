@@ -4,6 +4,7 @@ The engine works on one thread of its own, so that calls are carried out one aft
 """
 
 import asyncio
+import gc
 import hmac
 import logging
 import os
@@ -38,6 +39,7 @@ REFRESH_AFTER: Final = 0.02  # seconds after which the chain is asked again befo
 _FIRST_PAUSE: Final = 0.02  # seconds between looks whether what a call wrote is in a block
 _LONGEST_PAUSE: Final = 0.5
 _TOKEN_BYTES: Final = 32
+_COLLECT_AFTER: Final = (20_000, 10, 10)  # new objects; what an agent learns by the thousand is in no cycle
 _ENGINE: Final = web.AppKey("engine", Engine)
 _THREAD: Final = web.AppKey("thread", ThreadPoolExecutor)
 _WATCHING: Final = web.AppKey("watching", Watching)
@@ -182,7 +184,14 @@ async def serving(
             lambda: Engine.open(settings, wait=0.0, refresh_after=REFRESH_AFTER, passphrase=passphrase, daemon=True),
         )
         engine.registrar.promiser = promiser
-        ticking = asyncio.create_task(_tick(engine, partial(loop.run_in_executor, thread)))
+        due = asyncio.Event()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop is closed, and nobody ticks any more
+                loop.call_soon_threadsafe(due.set)
+
+        engine.registrar.wake_by(wake)
+        ticking = asyncio.create_task(_tick(engine, partial(loop.run_in_executor, thread), due))
         try:
             demand = None if port is None else token(settings)
             listener = _listen(settings, port)
@@ -202,10 +211,12 @@ async def serving(
             await loop.run_in_executor(thread, engine.close)
 
 
-async def _tick(engine: Engine, run: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
-    """Have the engine do what is due though nobody asks; what goes wrong is logged, and tried again."""
+async def _tick(engine: Engine, run: Callable[[Callable[[], None]], Awaitable[None]], due: asyncio.Event) -> None:
+    """Have the engine do what is ``due`` though nobody asks; what goes wrong is logged, and tried again."""
     while True:
-        await asyncio.sleep(TICK)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(due.wait(), TICK)
+        due.clear()
         try:
             await asyncio.shield(run(engine.tick))
         except WaveError as error:
@@ -229,6 +240,8 @@ def run(
 ) -> None:
     """Serve until SIGINT or SIGTERM; call ``ready`` with the address once it answers, and have ``beside`` open too."""
     os.umask(0o077)
+    gc.freeze()  # what was imported stays, and need not be looked through each time
+    gc.set_threshold(*_COLLECT_AFTER)
 
     async def main() -> None:
         stop = asyncio.Event()

@@ -20,8 +20,8 @@ M = TypeVar("M", bound="Message")
 Height = Annotated[int, msgspec.Meta(ge=-1, le=2**53)]
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of everything that travels between agent and client."""
+class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """Base of everything that travels between agent and client; none refers to itself, so none need be collected."""
 
 
 class Call(Message, Generic[R], frozen=True, kw_only=True):

@@ -39,7 +39,7 @@ class Memory:
             waiting, self._waiting_records = self._waiting_records, []
             for record in waiting:
                 self._record(record, confirmed)
-        for identity, signature, _, body, height, _ in step.entities:
+        for identity, signature, _, body, height, *_ in step.entities:
             self._record((identity, body, signature, height), confirmed)
 
     def _settle_aliases(self, confirmed: int) -> None:

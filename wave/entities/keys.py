@@ -4,6 +4,7 @@ OpenSSL's Ed25519 verifier accepts small-order keys; libsodium's refuses them, a
 with them (RFC 8032 §5.1.7 leaves both to the verifier), which is why there is one verifier and it is this one.
 """
 
+import hmac
 from dataclasses import dataclass
 
 from nacl._sodium import ffi, lib
@@ -14,7 +15,6 @@ from nacl.bindings import (
     crypto_box_seal,
     crypto_box_seal_open,
     crypto_scalarmult_base,
-    crypto_sign,
     crypto_sign_seed_keypair,
 )
 from nacl.exceptions import CryptoError
@@ -22,13 +22,16 @@ from nacl.exceptions import CryptoError
 from wave.errors import BadPassphrase, BadSignature, Malformed, SecretFileCorrupt
 
 _OPEN = lib.crypto_sign_open
+_SIGN = lib.crypto_sign
 _NOWHERE = ffi.NULL
 SEED_BYTES = 32
 _KIBIBYTE = 1024
 PUBLIC_BYTES = 32
 SIGNATURE_BYTES = 64
+_SIGNING_KEY_BYTES = 64
 SALT_BYTES = 16
 NONCE_BYTES = 24
+_NO_SALT = bytes(32)
 
 
 def public_key(seed: bytes) -> bytes:
@@ -65,7 +68,14 @@ def signing_key(seed: bytes) -> bytes:
 
 def sign_with(key: bytes, message: bytes) -> bytes:
     """Return the Ed25519 signature (64 bytes) of ``message`` under a :func:`signing_key`."""
-    return crypto_sign(message, key)[:SIGNATURE_BYTES]
+    if len(key) != _SIGNING_KEY_BYTES:
+        raise ValueError("that is no signing key")
+    signed = ffi.new("unsigned char[]", SIGNATURE_BYTES + len(message))
+    # PyNaCl's public wrapper of this call also copies message and signature out.
+    if _SIGN(signed, _NOWHERE, message, len(message), key) != 0:
+        raise RuntimeError("libsodium did not sign")
+    made: bytes = ffi.buffer(signed, SIGNATURE_BYTES)[:]
+    return made
 
 
 def sign(seed: bytes, message: bytes) -> bytes:
@@ -89,10 +99,8 @@ def verify(public: bytes, message: bytes, signature: bytes) -> None:
 
 def derive(seed: bytes, purpose: bytes) -> bytes:
     """Return 32 bytes derived from ``seed`` for one purpose (HKDF-SHA256, RFC 5869, empty salt)."""
-    from cryptography.hazmat.primitives.hashes import SHA256
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=purpose).derive(seed)
+    extracted = hmac.digest(_NO_SALT, seed, "sha256")
+    return hmac.digest(extracted, purpose + b"\x01", "sha256")  # one block is all that 32 bytes take
 
 
 @dataclass(frozen=True, slots=True)

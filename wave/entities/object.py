@@ -4,7 +4,6 @@ from typing import ClassVar, Final, Self
 
 from wave.codec import Record, Signature, amend, armour, dearmour, reader, record_bytes, sha256
 from wave.codec import decode as decode_value
-from wave.codec import encode as encode_value
 from wave.entities import keys
 from wave.errors import Malformed, TooLarge, WrongKind
 from wave.limits import LIMITS
@@ -36,7 +35,7 @@ class SignedObject(Record, frozen=True):
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes of the object; :class:`TooLarge` when no reader would take them."""
-        data = encode_value((self.kind, self.body, self.signature))
+        data = record_bytes(self)
         if len(data) > _bound(self.kind):
             raise TooLarge(f"an object of {len(data)} bytes; at most {_bound(self.kind)} are accepted")
         return data
