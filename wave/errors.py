@@ -245,6 +245,12 @@ class BadModel(InputError):
     code = "model.bad"
 
 
+class BadDataSet(InputError):
+    """Recorded play that cannot be read."""
+
+    code = "pong.data"
+
+
 # Checked, and the answer is no -------------------------------------------------------------------------------------
 
 
@@ -614,6 +620,13 @@ class UnknownApplication(NotFound):
     code = "app.not_found"
 
 
+class UnknownRun(NotFound):
+    """No training of that kind, or of that id, was tracked here."""
+
+    code = "pong.run"
+    default_hint = "'wave pong train KIND' makes one; 'wave pong runs' lists those there are"
+
+
 # Could not check ---------------------------------------------------------------------------------------------------
 
 
@@ -813,6 +826,20 @@ class ModelLate(Unavailable):
     code = "model.late"
 
 
+class ClusterUnavailable(Unavailable):
+    """The Ray cluster that a gateway's models are to run on is not there, or lets nobody in."""
+
+    code = "ray.unavailable"
+    default_hint = "start one with 'ray start --head', or let the gateway start its own: --ray-address local"
+
+
+class GuardClosed(Unavailable):
+    """A guard that was asked when its service was stopping, or had stopped."""
+
+    code = "guard.closed"
+    default_hint = "ask again when the service runs again"
+
+
 class EntityInUse(Unavailable):
     """Another device acts with this one's entity."""
 
@@ -832,6 +859,13 @@ class StateUnwritable(Unavailable):
 
     code = "state.unwritable"
     default_hint = "free some space or choose another directory with WAVE_HOME"
+
+
+class MissingLibrary(Unavailable):
+    """A library that this needs, and that WAVE does without otherwise, is not installed."""
+
+    code = "library.missing"
+    exit_status = 4
 
 
 class PortInUse(Unavailable):

@@ -106,6 +106,9 @@ class Limits:
     questions_per_request: int = 4_096
     results_kept: int = 65_536  # by a gateway's cache
     results_kept_bytes: int = 64 * 1024 * 1024
+    recording_bytes: int = 64 * 1024 * 1024  # of a file of recorded play
+    recording_text_bytes: int = 256 * 1024 * 1024  # of its rows, taken out of it
+    recording_players: int = 64  # each of whom is compared with each
     batch_objects: int = 4_096  # objects under one anchored root
     batch_bytes: int = 4 * 1024 * 1024
     batch_seconds: float = 10.0  # for a batch to come from one source

@@ -1,5 +1,6 @@
 """Guarded functions: a call without a ticket for itself is refused."""
 
+import inspect
 import pickle
 from itertools import count
 from typing import Any
@@ -71,6 +72,17 @@ def test_a_plain_function_is_guarded_by_a_guard_made_when_it_is_needed() -> None
         predict(shown, [1.0, 2.0])
     with pytest.raises(NotSigned):
         predict([1.0, 2.0])
+
+
+def test_the_form_of_a_call_has_the_ticket_and_no_caller() -> None:
+    """Ray holds callers to it."""
+
+    class Model:
+        @guarded(Gate().guard, permission="predict", resource="models/{model}")
+        def ask(self, model: str, rows: int = 1, *, caller: Accepted) -> None: ...
+
+    assert [*inspect.signature(inspect.unwrap(Model.ask)).parameters] == ["self", "wave_ticket", "model", "rows"]
+    assert [*inspect.signature(predicting(Gate())).parameters] == ["wave_ticket", "model", "rows"]
 
 
 async def test_a_call_is_refused_without_a_ticket_of_its_own() -> None:

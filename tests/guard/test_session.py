@@ -1,5 +1,6 @@
 """Sessions: requests numbered, each good once, under a key that only the signer and this service have."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -7,11 +8,13 @@ import pytest
 
 from tests.guard.gate import INFER, Gate, with_headers
 from wave.codec import id_text
+from wave.dots.facts import Facts
 from wave.errors import (
     BadDigest,
     BadHttpSignature,
     BadPayload,
     BadSignature,
+    BodyTooLarge,
     ConditionMissing,
     MessageStale,
     NotMapped,
@@ -20,11 +23,20 @@ from wave.errors import (
     Replayed,
     Revoked,
     UnknownSession,
+    WrongAuthority,
     WrongProof,
 )
 from wave.guard.session import SESSION_PATH, Half, Sessions, counter_text, keyed, parse_half
 from wave.guard.shown import Shown, by_id, whole
-from wave.guard.signature import PROOF_HEADER, SESSION_TAG, HttpRequest, read, signature_headers, to_sign
+from wave.guard.signature import (
+    PROOF_HEADER,
+    SESSION_TAG,
+    HttpRequest,
+    content_digest,
+    read,
+    signature_headers,
+    to_sign,
+)
 from wave.limits import LIMITS
 from wave.namespace.condition import rate, where
 
@@ -90,6 +102,62 @@ async def test_what_was_changed_on_the_way_is_refused_and_uses_no_number_up() ->
         with pytest.raises(kind):
             await gate.admit(altered)
     assert await gate.admit(request)
+
+
+async def test_what_is_like_a_request_that_was_let_through_is_refused_as_any_other() -> None:
+    gate = Gate()
+    session = await Open.begin(gate)
+    assert await gate.admit(session.request(1))
+    request = session.request(2)
+    given = request.headers["signature-input"]
+    other = with_headers(request, {"content-digest": content_digest(b"other")})
+    for altered, kind in (
+        (session.request(1), Replayed),
+        (request._replace(path="/models/beta/infer"), BadSignature),
+        (request._replace(query="?x"), BadSignature),
+        (request._replace(body=b"other"), BadDigest),
+        (other._replace(body=b"other"), BadSignature),
+        (request._replace(body=bytes(LIMITS.http_body_bytes + 1)), BodyTooLarge),
+        (request._replace(authority="elsewhere.example"), WrongAuthority),
+        (session.request(2, key=bytes(32)), BadSignature),
+        (with_headers(request, {"signature": session.request(1).headers["signature"]}), BadSignature),
+        (with_headers(request, {"signature": "wave=:\xe4\xf6:"}), BadHttpSignature),
+        (with_headers(request, {"signature-input": given.replace("created=1", "created=0")}), MessageStale),
+        (with_headers(request, {"signature-input": given.replace("0002", "000\u0662")}), BadHttpSignature),
+        (with_headers(request, {PROOF_HEADER: by_id(gate.world.proof())}), BadSignature),
+    ):
+        with pytest.raises(kind) as caught:
+            await gate.admit(altered)
+        assert caught.value.decision
+    assert await gate.admit(request)
+    gate.world.pass_time(60)
+    with pytest.raises(MessageStale):
+        await gate.admit(request)
+    later = session.request(3)
+    gate.world.revoke(gate.path[2])
+    with pytest.raises(Revoked) as revoked:
+        await gate.admit(later)
+    assert revoked.value.decision
+
+
+async def test_of_two_alike_that_come_at_once_one_is_let_through() -> None:
+    gate = Gate()
+    arrived = asyncio.Event()
+
+    async def slowly() -> Facts:
+        await arrived.wait()
+        return gate.world.facts
+
+    gate.guard = gate.another(facts=slowly)
+    arrived.set()
+    session = await Open.begin(gate)
+    assert await gate.admit(session.request(1))
+    arrived.clear()
+    both = [asyncio.create_task(gate.admit(session.request(2))) for _ in range(2)]
+    await asyncio.sleep(0)
+    arrived.set()
+    found = await asyncio.gather(*both, return_exceptions=True)
+    assert sorted(type(one).__name__ for one in found) == ["Caller", "Replayed"]
 
 
 async def test_each_request_is_asked_for_its_own_right() -> None:

@@ -288,7 +288,7 @@ def authorized(
             until=min(one.until for one in grants),
             rates=tuple(dict.fromkeys(rate for one in grants for rate in one.rates)),
         )
-    return amend(grant, until=min(grant.until, record.expires)), record
+    return grant if grant.until <= record.expires else amend(grant, until=record.expires), record
 
 
 class _Right(NamedTuple):
@@ -399,8 +399,8 @@ class Inbox:
 
 def bounds_values(proof: Proof) -> bool:
     """Tell whether a condition somewhere in the proof is about values; if not, what a payload says is all the same."""
-    grants = [right for dot in proof.dots for right in dot.grants]
-    return any(condition.kind == VALUE for right in grants for condition in right.conditions)
+    conditions = [right.conditions for path in proof.paths for dot in path for right in dot.grants if right.conditions]
+    return any(condition.kind == VALUE for several in conditions for condition in several)
 
 
 def _to_be_kept(message: Message) -> None:

@@ -109,7 +109,9 @@ class ReplayWindow:
         if self._marks is not None and marked:
             self._marks.note(message.sender, message.created)
         expires = _remembered_until(message)
-        namespace = self._namespaces.setdefault(message.namespace, _Namespace())
+        namespace = self._namespaces.get(message.namespace)
+        if namespace is None:
+            namespace = self._namespaces[message.namespace] = _Namespace()
         sender = namespace.senders.get(message.sender)
         if sender is None:
             sender = namespace.senders[message.sender] = _Sender()

@@ -7,15 +7,16 @@ Of signatures the bad ones are remembered too, which stay bad.
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, MutableMapping
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from wave.codec import amend, sha256
 from wave.dots import rules
 from wave.dots.facts import Facts
 from wave.dots.proof import Proof
-from wave.dots.request import Request, Statement
+from wave.dots.request import Request
 from wave.dots.verify import Grant, verify
 from wave.limits import LIMITS
+from wave.namespace.condition import Number
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -59,20 +60,25 @@ class LeastRecent(MutableMapping[K, V]):
         return len(self._entries)
 
 
-class _Remembered(NamedTuple):
+class _Remembered:
     """A yes, since when it is known to hold, and what has to be compared with the facts of the day."""
 
-    grant: Grant
-    since: int
-    commitments: tuple[bytes, ...]
-    from_facts: tuple[bytes, ...]
+    __slots__ = ("_commitments", "_from_facts", "grant", "since")
+
+    def __init__(self, grant: Grant, since: int, proof: Proof) -> None:
+        self.grant = grant
+        self.since = since
+        self._from_facts = tuple([identity for identity in grant.records if identity not in proof.records])
+        self._commitments: tuple[bytes, ...] | None = None  # most verdicts are never asked for again
 
     def holds(self, facts: Facts, now: int) -> bool:
         """Tell whether rules 2 to 5 and 7 would say yes again; freshness (rule 6) is asked apart."""
+        if self._commitments is None:
+            self._commitments = tuple(self.grant.commitments)
         return (
             self.since <= now < self.grant.until
-            and facts.revoked_at(self.commitments) is None
-            and all(identity in facts.entities for identity in self.from_facts)
+            and facts.revoked_at(self._commitments) is None
+            and all(identity in facts.entities for identity in self._from_facts)
         )
 
 
@@ -89,7 +95,7 @@ class Verifier:
         """Remember that many good signatures, that many verdicts and that many bad signatures."""
         self._signatures: LeastRecent[bytes, bytes] = LeastRecent(signatures)
         self._forged: LeastRecent[tuple[bytes, bytes], str] = LeastRecent(forged)
-        self._verdicts: LeastRecent[bytes, _Remembered] = LeastRecent(verdicts)
+        self._verdicts: LeastRecent[tuple[Hashable, ...], _Remembered] = LeastRecent(verdicts)
 
     def verify(
         self,
@@ -121,26 +127,17 @@ class Verifier:
             signatures=self._signatures,
             forged=self._forged,
         )
-        self._verdicts[key] = _Remembered(
-            grant,
-            now,
-            tuple(grant.commitments),
-            tuple(identity for identity in grant.records if identity not in proof.records),
-        )
+        self._verdicts[key] = _Remembered(grant, now, proof)
         return grant
 
 
-def _key(proof: Proof | bytes, request: Request) -> bytes:
-    """Return a hash over everything that a verdict follows from, facts and time aside; no two cases share one."""
-    parts = [proof.id if isinstance(proof, Proof) else sha256(proof), request.subject, request.namespace]
-    parts += [_statement(statement) for statement in request.statements]
-    parts.append(b"")  # no statement is empty: here the values begin
-    for name, value in sorted(request.context.items()):
-        digits = f"{value:x}" if isinstance(value, int) else repr(value)  # hexadecimal has no limit on digits
-        parts += [name.encode("utf-8", "surrogatepass"), f"{type(value).__name__} {digits}".encode()]
-    return sha256(b"".join([len(part).to_bytes(4) + part for part in parts]))
+def _key(proof: Proof | bytes, request: Request) -> tuple[Hashable, ...]:
+    """Return everything that a verdict follows from, facts and time aside; no two cases share one."""
+    identity = proof.id if isinstance(proof, Proof) else sha256(proof)
+    values = tuple([_value(*named) for named in sorted(request.context.items())]) if request.context else ()
+    return identity, request.subject, request.namespace, request.statements, values
 
 
-def _statement(statement: Statement) -> bytes:
-    words = f"{statement.permission} {statement.pattern}"  # neither holds a space
-    return words.encode() + (b" " + statement.permission_set if statement.permission_set is not None else b"")
+def _value(name: str, value: Number) -> tuple[str, str, str]:
+    """Return a named value as text, in which 1, True and 1.0 differ."""
+    return name, type(value).__name__, f"{value:x}" if isinstance(value, int) else repr(value)  # any number of digits

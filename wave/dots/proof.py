@@ -36,12 +36,13 @@ class Proof:
     the namespace's own acts.
     """
 
-    __slots__ = ("_entities", "data", "paths", "records")
+    __slots__ = ("_entities", "_id", "data", "paths", "records")
 
     def __init__(self, data: bytes) -> None:
         """Parse ``data`` strictly; :class:`TooLarge`, :class:`Malformed`. Nothing in it is believed yet."""
         fields = _FORMAT.decode(data)
         self.data = data
+        self._id: bytes | None = None
         self._entities = fields.entities
         self.records: dict[bytes, EntityFields] = {}
         for body, _ in fields.entities:
@@ -85,8 +86,10 @@ class Proof:
 
     @property
     def id(self) -> bytes:
-        """SHA-256 of the proof's bytes."""
-        return sha256(self.data)
+        """SHA-256 of the proof's bytes, hashed when it is first asked for."""
+        if self._id is None:
+            self._id = sha256(self.data)
+        return self._id
 
     @property
     def entities(self) -> dict[bytes, Entity]:

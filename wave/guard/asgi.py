@@ -3,7 +3,7 @@
 The application finds who asks as ``scope["wave"]`` (None for what anybody may ask).
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote, unquote_to_bytes
 
@@ -48,9 +48,10 @@ class WaveMiddleware:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = ""
         try:
-            given = _head(scope)
-            path = given.path
-            given = given._replace(body=await _body(receive, given, self.guard.body_bytes))
+            headers = _headers(scope)
+            path = _path(scope)
+            body = await _body(receive, headers, self.guard.body_bytes)
+            given = _request(scope, path, headers, body)
             if path == SESSION_PATH and given.method == "POST":
                 await _answer(send, await self.guard.begin_session(given))
                 return
@@ -59,15 +60,14 @@ class WaveMiddleware:
             await _answer(send, self.guard.refusal(scope["method"], path, error))
             return
         scope[CALLER] = caller
-        body: bytes | None = given.body
+        unread = True
 
         async def replay() -> Message:
-            nonlocal body
-            if body is None:
-                return await receive()
-            message = {"type": "http.request", "body": body, "more_body": False}
-            body = None
-            return message
+            nonlocal unread
+            if unread:
+                unread = False
+                return {"type": "http.request", "body": body, "more_body": False}
+            return await receive()
 
         await self.app(scope, replay, send if caller is None else self._parts(caller, send))
 
@@ -75,22 +75,26 @@ class WaveMiddleware:
         """Return what sends an answer, each part after the first only while the right holds; raises WaveError."""
         begun = False
 
-        async def checked(message: Message) -> None:
+        def checked(message: Message) -> Awaitable[None]:
             nonlocal begun
             if message["type"] == "http.response.body":
                 if begun:
-                    await self.guard.still(caller)
+                    return self._while_allowed(caller, send, message)
                 begun = True
-            await send(message)
+            return send(message)
 
         return checked
+
+    async def _while_allowed(self, caller: Caller, send: Send, message: Message) -> None:
+        await self.guard.still(caller)
+        await send(message)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = ""
         try:
-            given = _head(scope)
-            path = given.path
-            caller = await self.guard.enter(given)
+            headers = _headers(scope)
+            path = _path(scope)
+            caller = await self.guard.enter(_request(scope, path, headers))
         except WaveError as error:
             await receive()
             if "websocket.http.response" in scope.get("extensions", {}):
@@ -136,56 +140,45 @@ class _Socket:
         return not self._over
 
 
-def _head(scope: Scope) -> HttpRequest:
-    """Return a request without its body, its path as sent; :class:`NotMapped` where that is not what the app reads."""
-    headers = _Headers(scope["headers"])
-    raw_path = scope.get("raw_path")
-    decoded = scope["path"]
-    sent: str = quote(decoded) if raw_path is None else raw_path.decode("latin-1").partition("?")[0]
-    same = sent == decoded and "%" not in sent
-    if not same and unquote_to_bytes(sent) != decoded.encode("utf-8", "surrogateescape"):
+def _path(scope: Scope) -> str:
+    """Return a request's path as sent; :class:`NotMapped` where that is not what the application reads."""
+    raw_path: bytes | None = scope.get("raw_path")
+    decoded: str = scope["path"]
+    sent = quote(decoded) if raw_path is None else raw_path.decode("latin-1").partition("?")[0]
+    if (sent != decoded or "%" in sent) and unquote_to_bytes(sent) != decoded.encode("utf-8", "surrogateescape"):
         raise NotMapped("a request whose path was rewritten before the guard saw it")
-    query = scope.get("query_string", b"").decode("latin-1")
+    return sent
+
+
+def _request(scope: Scope, path: str, headers: Mapping[str, str], body: bytes = b"") -> HttpRequest:
     scheme: str = scope.get("scheme", "http")
+    query: bytes = scope.get("query_string", b"")
     return HttpRequest(
         scope.get("method", "GET"),
         _SCHEMES.get(scheme, scheme),
         headers.get("host", ""),
-        sent,
-        f"?{query}" if query else "",
+        path,
+        f"?{query.decode('latin-1')}" if query else "",
         headers,
+        body,
     )
 
 
-class _Headers(Mapping[str, str]):
-    """Header fields by lower-case name, repeated ones joined; those that are asked for decoded."""
-
-    __slots__ = ("_fields",)
-
-    def __init__(self, fields: Iterable[tuple[bytes, bytes]]) -> None:
-        self._fields: dict[bytes, bytes] = {}
-        for name, value in fields:
-            lower = name.lower()
-            before = self._fields.get(lower)
-            self._fields[lower] = value if before is None else before + b", " + value
-
-    def __getitem__(self, name: str) -> str:
-        return self._fields[name.encode("latin-1")].decode("latin-1")
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return a field, quicker than by way of an exception."""
-        value = self._fields.get(name.encode("latin-1"))
-        return default if value is None else value.decode("latin-1")
-
-    def __iter__(self) -> Iterator[str]:
-        return iter([name.decode("latin-1") for name in self._fields])
-
-    def __len__(self) -> int:
-        return len(self._fields)
+def _headers(scope: Scope) -> dict[str, str]:
+    """Return header fields by name, which servers give in lower case, repeated ones joined."""
+    fields = scope["headers"]
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields}
+    if len(headers) == len(fields):
+        return headers
+    headers = {}
+    for given, value in fields:
+        name, text = given.decode("latin-1"), value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {text}" if name in headers else text
+    return headers
 
 
-async def _body(receive: Receive, given: HttpRequest, bound: int) -> bytes:
-    length = given.headers.get("content-length", "")
+async def _body(receive: Receive, headers: Mapping[str, str], bound: int) -> bytes:
+    length = headers.get("content-length", "")
     if length.isdecimal() and int(length[:20]) > bound:
         raise BodyTooLarge(f"a body of {length[:20]} bytes; at most {bound} are accepted")
     message = await receive()

@@ -8,15 +8,18 @@
 
 The same for plain functions, for methods, and for Ray's tasks and actors (``ray.remote(guarded(...)(function))``),
 where ``guard`` is a function that makes one, once in each worker process. What a worker has let through, another one
-does not know: a ticket is good once in each, for its lifetime, and for the same arguments alone.
+does not know: a ticket is good once in each, for its lifetime, and for the same arguments alone. Where workers begin
+after a call was signed, their guards have ``marks``, or take the call for one that an earlier worker may have seen.
 """
 
 import asyncio
 import inspect
 import json
+import os
 import re
+import threading
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import wraps
 from typing import Any, Final, NamedTuple, TypeVar
 
 from wave.bus.message import Accepted, Message
@@ -33,6 +36,7 @@ _CALLER: Final = "caller"
 _PLACE: Final = re.compile(r"\{(\w+)\}")
 _LIFETIME: Final = 60  # seconds for which a ticket is good
 _MARK: Final = "__wave_guarded__"
+_POSITIONAL: Final = inspect.Parameter.POSITIONAL_ONLY
 
 
 class Ticket(NamedTuple):
@@ -78,6 +82,23 @@ class _Guarded(NamedTuple):
         return _PLACE.sub(lambda found: str(arguments[found[1]]), self.resource)
 
 
+class _Made:
+    """A guard that is made when it is first asked for. It travels unmade, and each process makes it once."""
+
+    _known: Final[dict[bytes, Guard]] = {}
+    _lock: Final = threading.Lock()
+
+    def __init__(self, make: Callable[[], Guard]) -> None:
+        self._make = make
+        self._name = os.urandom(16)
+
+    def __call__(self) -> Guard:
+        with self._lock:
+            if self._name not in self._known:
+                self._known[self._name] = self._make()
+            return self._known[self._name]
+
+
 def guarded(
     guard: Guard | Callable[[], Guard], *, permission: str, resource: str, namespace: bytes | None = None
 ) -> Callable[[F], Callable[..., Any]]:
@@ -90,7 +111,7 @@ def guarded(
     whose = guard.namespace if isinstance(guard, Guard) else namespace
     if whose is None:
         raise BadSetting("a function guarded by a guard that is made later needs the namespace")
-    the_guard = cache(guard) if callable(guard) else cache(lambda: guard)
+    the_guard: Callable[[], Guard] = (lambda: guard) if isinstance(guard, Guard) else _Made(guard)
 
     def decorate(function: F) -> Callable[..., Any]:
         signature = inspect.signature(function)
@@ -128,9 +149,17 @@ def guarded(
 
             wrapper = plain
         setattr(wrapper, _MARK, known)
+        setattr(wrapper, "__signature__", _with_ticket(signature, selves, own))  # noqa: B010 - mypy knows of none
+        delattr(wrapper, "__wrapped__")  # Ray would hold an actor's callers to the form without the ticket
         return wrapper
 
     return decorate
+
+
+def _with_ticket(signature: inspect.Signature, selves: int, own: list[inspect.Parameter]) -> inspect.Signature:
+    """Return the form of a guarded function's calls, which Ray holds them to."""
+    first = [one.replace(kind=_POSITIONAL) for one in list(signature.parameters.values())[:selves]]
+    return signature.replace(parameters=[*first, inspect.Parameter("wave_ticket", _POSITIONAL), *own])
 
 
 async def _admitted(guard: Guard, known: _Guarded, ticket: Ticket, arguments: dict[str, Any]) -> Accepted:

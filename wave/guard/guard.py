@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -42,7 +42,7 @@ from wave.errors import (
 )
 from wave.guard.refusal import Answer, refusal
 from wave.guard.rules import Rule, Rules, Wanted
-from wave.guard.session import SESSION_PATH, Sessions, parse_half
+from wave.guard.session import SESSION_PATH, Due, Sessions, parse_half
 from wave.guard.shown import ProofsShown, Shown, by_id
 from wave.guard.signature import (
     NONCE_BYTES,
@@ -97,13 +97,6 @@ class Caller(NamedTuple):
         )
 
 
-class _Moment(NamedTuple):
-    """By which facts, and when (UTC seconds)."""
-
-    facts: Facts
-    now: int
-
-
 class Guard:
     """A namespace's rules, and all that is remembered between requests. For one thread."""
 
@@ -149,7 +142,8 @@ class Guard:
         self._rates = RateCounter()
         self._shown = ProofsShown()
         self._rights: dict[tuple[bytes, bytes, Wanted], tuple[Grant, EntityFields]] = {}
-        self._rights_at: _Moment | None = None
+        self._rights_by: Facts | None = None
+        self._rights_at = -1
         self._record = record
         self._max_staleness = max_staleness
         if dry_run:
@@ -157,15 +151,19 @@ class Guard:
 
     # What adapters call -------------------------------------------------------------------------------------------
 
-    async def enter(self, request: HttpRequest) -> Caller | None:
+    def enter(self, request: HttpRequest) -> Coroutine[Any, Any, Caller | None]:
         """Return who asks, or None for what anybody may ask (and for what a dry run would refuse); else raise."""
-        if self.rules.is_public(request.method, request.path):
+        if self.dry_run or (request.method, request.path) in self.rules.public:
+            return self._unrefused(request)
+        return self.admit(request)
+
+    async def _unrefused(self, request: HttpRequest) -> Caller | None:
+        """Return who asks in a dry run, where that can be told, and None for what anybody may ask."""
+        if (request.method, request.path) in self.rules.public:
             return None
         try:
             return await self.admit(request)
         except WaveError as error:
-            if not self.dry_run:
-                raise
             _log.warning("would refuse %s %s: %s (%s)", request.method, request.path[:200], error.message, error.code)
             return None
 
@@ -181,8 +179,13 @@ class Guard:
         wanted = None
         try:
             wanted = self.rules.wanted(request.method, request.path)
-            signed = self._screened(request, now)
-            caller = self._judged(request, wanted, signed, _Moment(await self._facts(), now))
+            due = self.sessions.due(request, now)
+            if due is not None and self._is_meant(request):
+                caller = self._in_session(request, wanted, due, await self._facts(), now)
+            else:
+                signed = self._screened(request, now)
+                judged = self._continued if signed.tag == SESSION_TAG else self._judged
+                caller = judged(request, wanted, signed, await self._facts(), now)
         except WaveError as error:
             self._note(request, wanted, error, now)
             raise
@@ -203,8 +206,7 @@ class Guard:
             if signed.tag == SESSION_TAG:
                 raise BadHttpSignature("a session begins with a signature, not within another session")
             half, wanted, shown = self._opening(request)
-            moment = _Moment(await self._facts(), now)
-            caller = self._judged(request, wanted, signed, moment, shown=shown, opens=True)
+            caller = self._judged(request, wanted, signed, await self._facts(), now, shown=shown, opens=True)
             until = min(now + LIMITS.session_lifetime, caller.grant.until)
             drawn = self._draw(NONCE_BYTES)
             identity, ours = self.sessions.begin(
@@ -245,13 +247,20 @@ class Guard:
 
     # How it decides -----------------------------------------------------------------------------------------------
 
+    def _is_meant(self, request: HttpRequest) -> bool:
+        """Tell whether a request names this service, and its body is within bounds."""
+        return (
+            len(request.body) <= self.body_bytes
+            and normal_authority(request.scheme, request.authority) in self._authorities
+        )
+
     def _screened(self, request: HttpRequest, now: int) -> Signed:
         """Return the signature of a request that is worth asking facts for."""
         if len(request.body) > self.body_bytes:
             raise BodyTooLarge(f"a body of {len(request.body)} bytes; at most {self.body_bytes} are accepted")
         signed = read(request)
         _within_time(signed, now)
-        if normal_authority(request.scheme, request.authority) not in self._authorities:
+        if not self._is_meant(request):
             raise WrongAuthority(
                 f"this service is not {request.authority[:80]!r}",
                 hint=f"name it as {' or '.join(sorted(self._authorities))}",
@@ -263,73 +272,87 @@ class Guard:
         request: HttpRequest,
         wanted: Wanted,
         signed: Signed,
-        moment: _Moment,
+        facts: Facts,
+        now: int,
         *,
         shown: Shown | None = None,
         opens: bool = False,
     ) -> Caller:
         """Return the sender of a request if it may; nothing is awaited between looking and remembering."""
-        proof_header, now = request.headers[PROOF_HEADER], moment.now
-        sender = None
+        proof_header = request.headers[PROOF_HEADER]
+        sender = _identity(signed.key)
         try:
-            if signed.tag == SESSION_TAG:
-                session = self.sessions.find(signed.key, now)
-                number = session.check(signed, proof_header)
-                sender, shown = session.sender, session.shown
-                check_digest(request)
-                grant, _ = self._right(sender, shown, wanted, request, moment)
-                if grant.rates:
-                    self._rates.count(grant, now)
-                session.remember(number)
-            else:
-                sender = _identity(signed.key)
-                fields = _fields(signed, sender, self.namespace)
-                self._new(fields, now)
-                check_digest(request)
-                shown = shown or self._shown.find(proof_header)
-                grant, record = self._right(sender, shown, wanted, request, moment)
-                keys.verify(record.verify_key, signed.base, signed.value)
-                if grant.rates and not opens:
-                    self._rates.count(grant, now)
-                self._window.remember(fields)
-                self._shown.keep(proof_header, shown)
+            fields = _fields(signed, sender, self.namespace)
+            self._new(fields, now)
+            check_digest(request)
+            shown = shown or self._shown.find(proof_header)
+            grant, record = self._right(sender, shown, wanted, request, facts, now=now)
+            keys.verify(record.verify_key, signed.base, signed.value)
+            if grant.rates and not opens:
+                self._rates.count(grant, now)
+            self._window.remember(fields)
+            self._shown.keep(proof_header, shown)
         except WaveError as error:
-            if sender is not None and shown is not None:
-                self._explain(error, _asked(sender, self.namespace, wanted, {}), signed, shown.proof, moment)
+            if shown is not None:
+                asked = _asked(sender, self.namespace, wanted, {})
+                self._explain(error, asked, shown.proof, facts, now, act=signed.base, signature=signed.value)
             raise
-        return Caller(sender, grant, shown, moment.facts, now, signed.base)
+        return Caller(sender, grant, shown, facts, now, signed.base)
+
+    def _continued(self, request: HttpRequest, wanted: Wanted, signed: Signed, facts: Facts, now: int) -> Caller:
+        """Return the sender of a request in a session, if it may."""
+        session = self.sessions.find(signed.key, now)
+        number = session.check(signed, request.headers[PROOF_HEADER])
+        caller = self._in_session(request, wanted, (session, number, signed.base), facts, now, compared=False)
+        session.learn(request.headers["signature-input"], signed)
+        return caller
+
+    def _in_session(
+        self, request: HttpRequest, wanted: Wanted, due: Due, facts: Facts, now: int, *, compared: bool = True
+    ) -> Caller:
+        """Return the sender of a request whose MAC is good, if it may; ``compared``: its digest is good too."""
+        session, number, base = due
+        sender, shown = session.sender, session.shown
+        session.check_new(number)
+        try:
+            if not compared:
+                check_digest(request)
+            grant, _ = self._right(sender, shown, wanted, request, facts, now=now)
+            if grant.rates:
+                self._rates.count(grant, now)
+        except WaveError as error:
+            self._explain(error, _asked(sender, self.namespace, wanted, {}), shown.proof, facts, now, act=base)
+            raise
+        session.remember(number)
+        return Caller(sender, grant, shown, facts, now, base)
 
     def _right(
-        self, sender: bytes, shown: Shown, wanted: Wanted, request: HttpRequest, moment: _Moment
+        self, sender: bytes, shown: Shown, wanted: Wanted, request: HttpRequest, facts: Facts, *, now: int
     ) -> tuple[Grant, EntityFields]:
         """Return the sender's grant and record; looked at once for all requests alike, by the same facts and second."""
         if shown.valued:
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             asked = tuple([_asked(sender, self.namespace, wanted, one) for one in contexts(kind, request.body)])
-            return self._authorized(asked, shown.proof, moment)
-        at = self._rights_at
-        if (
-            at is None
-            or at.facts is not moment.facts
-            or at.now != moment.now
-            or len(self._rights) >= LIMITS.rights_known
-        ):
-            self._rights_at = moment
+            return self._authorized(asked, shown.proof, facts, now)
+        if facts is not self._rights_by or now != self._rights_at or len(self._rights) >= LIMITS.rights_known:
+            self._rights_by, self._rights_at = facts, now
             self._rights.clear()
         key = shown.identity, sender, wanted
         known = self._rights.get(key)
         if known is None:
             asked = (_asked(sender, self.namespace, wanted, {}),)
-            known = self._rights[key] = self._authorized(asked, shown.proof, moment)
+            known = self._rights[key] = self._authorized(asked, shown.proof, facts, now)
         return known
 
-    def _authorized(self, asked: tuple[Request, ...], proof: Proof, moment: _Moment) -> tuple[Grant, EntityFields]:
-        return authorized(self._verifier, asked, proof, moment.facts, now=moment.now, max_staleness=self._max_staleness)
+    def _authorized(
+        self, asked: tuple[Request, ...], proof: Proof, facts: Facts, now: int
+    ) -> tuple[Grant, EntityFields]:
+        return authorized(self._verifier, asked, proof, facts, now=now, max_staleness=self._max_staleness)
 
     async def _ask(self, caller: Caller, statement: Statement, context: Context) -> Grant:
         asked = Request(caller.identity, self.namespace, (statement,), context)
-        moment = _Moment(await self._facts(), int(self._clock()))
-        return self._authorized((asked,), caller.shown.proof, moment)[0]
+        facts = await self._facts()
+        return self._authorized((asked,), caller.shown.proof, facts, int(self._clock()))[0]
 
     def _opening(self, request: HttpRequest) -> tuple[bytes, Wanted, Shown | None]:
         """Return what a handshake's body says: a half of a key, what is wanted, and the proof if it is there."""
@@ -366,14 +389,26 @@ class Guard:
         proof = hmac.digest(self._own, data[:_DRAWN], "sha256")[: NONCE_BYTES - _DRAWN]
         return hmac.compare_digest(data[_DRAWN:], proof)
 
-    def _explain(self, error: WaveError, asked: Request, signed: Signed, proof: Proof, moment: _Moment) -> None:
-        """Give a refusal its id; and if the request is its sender's, what is missing and who could give it."""
-        facts, now = moment
-        error.decision = decision_id(proof, asked, facts, now=now, outcome=error, act=sha256(signed.base))
+    def _explain(
+        self,
+        error: WaveError,
+        asked: Request,
+        proof: Proof,
+        facts: Facts,
+        now: int,
+        *,
+        act: bytes,
+        signature: bytes | None = None,
+    ) -> None:
+        """Give a refusal its id; and if the request is its sender's, what is missing and who could give it.
+
+        It is if ``signature`` is its sender's over ``act``, or None: then its MAC was good.
+        """
+        error.decision = decision_id(proof, asked, facts, now=now, outcome=error, act=sha256(act))
         try:
-            if signed.tag != SESSION_TAG:
+            if signature is not None:
                 record = verdict.record_of(asked.subject, proof.records, facts)
-                keys.verify(record.verify_key, signed.base, signed.value)
+                keys.verify(record.verify_key, act, signature)
         except Refused:
             return
         found = explain(proof, asked, facts, now=now, max_staleness=self._max_staleness)
@@ -408,8 +443,13 @@ def _identity(text: str) -> bytes:
     return found
 
 
+@lru_cache(LIMITS.routes_known)
+def _statements(wanted: Wanted) -> tuple[Statement, ...]:
+    return (Statement(wanted.permission, wanted.resource, wanted.permission_set),)
+
+
 def _asked(sender: bytes, namespace: bytes, wanted: Wanted, values: Context) -> Request:
-    return Request(sender, namespace, (Statement(wanted.permission, wanted.resource, wanted.permission_set),), values)
+    return Request(sender, namespace, _statements(wanted), values)
 
 
 def _fields(signed: Signed, sender: bytes, namespace: bytes) -> MessageFields:

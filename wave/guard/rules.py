@@ -58,18 +58,14 @@ class Rules:
     """Rules in order; the first whose method and path fit decides."""
 
     def __init__(self, rules: Sequence[Rule], *, public: Sequence[tuple[str, str]] = ()) -> None:
-        """Keep ``rules``. ``public`` are methods and whole paths that anybody may ask, such as ``GET /healthz``."""
+        """Keep ``rules``. ``public`` are methods and whole paths (as sent) that anybody may ask: ``GET /healthz``."""
         self.rules = tuple(rules)
-        self._public = frozenset(public)
+        self.public = frozenset(public)
         self._known: dict[tuple[str, str], Wanted] = {}
         self._by_length: dict[int, list[tuple[Rule, tuple[str | None, ...]]]] = {}
         for rule in self.rules:
             segments = tuple([None if _PLACE.fullmatch(one) else one for one in rule.path.split("/")[1:]])
             self._by_length.setdefault(len(segments), []).append((rule, segments))
-
-    def is_public(self, method: str, path: str) -> bool:
-        """Tell whether anybody may ask this; ``path`` is as sent."""
-        return (method, path) in self._public
 
     def wanted(self, method: str, path: str) -> Wanted:
         """Return what a request needs; ``path`` is as sent. :class:`NotMapped` when no rule has it.

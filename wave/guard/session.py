@@ -4,11 +4,12 @@ Both sides derive the key (X25519, HKDF-SHA256) from fresh halves and from what 
 session is the signer's and this service's alone. It carries no right: that is asked of each request.
 """
 
+import binascii
 import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
@@ -24,13 +25,27 @@ from wave.errors import (
     WrongProof,
 )
 from wave.guard.shown import Shown, by_id
-from wave.guard.signature import Signed, nonce_text
+from wave.guard.signature import (
+    LABEL,
+    PROOF_HEADER,
+    SESSION_TAG,
+    HttpRequest,
+    Signed,
+    content_digest,
+    nonce_text,
+    own_base,
+    own_parameters,
+)
 from wave.limits import LIMITS
 
 SESSION_PATH: Final = "/.well-known/wave/session"
 _BLOCK: Final = 64  # bytes that SHA-256 takes at once
 _COUNTER: Final = "{:022d}"
+_WINDOW: Final = (1 << LIMITS.session_window) - 1
 _COUNTER_DIGITS: Final = 22
+_BEFORE_NONCE: Final = ';nonce="'
+_BEFORE_KEY: Final = '";keyid="'
+_ID: Final = slice(_COUNTER_DIGITS + len(_BEFORE_KEY), _COUNTER_DIGITS + len(_BEFORE_KEY) + 22)
 
 
 class Half:
@@ -86,7 +101,20 @@ def keyed(key: bytes) -> Callable[[bytes], bytes]:
 class Session:
     """What one sender signed once: who it is, by which proof it asks, and which of its requests have come."""
 
-    __slots__ = ("_highest", "_mac", "_seen", "identity", "proof_header", "sender", "shown", "until")
+    __slots__ = (
+        "_highest",
+        "_seen",
+        "created",
+        "expires",
+        "head",
+        "identity",
+        "mac",
+        "proof_header",
+        "sender",
+        "shown",
+        "tail",
+        "until",
+    )
 
     def __init__(self, identity: str, sender: bytes, shown: Shown, until: int, key: bytes) -> None:
         """Begin a session that ends at ``until`` (UTC seconds)."""
@@ -95,25 +123,39 @@ class Session:
         self.shown = shown
         self.until = until
         self.proof_header = by_id(shown.proof)
-        self._mac = keyed(key)
+        self.mac = keyed(key)
+        self.head = ""  # of the Signature-Input of a request that was let through, up to its nonce; and its times:
+        self.created = self.expires = 0
+        self.tail = f'{_BEFORE_KEY}{identity}";tag="{SESSION_TAG}"'
         self._highest = 0
         self._seen = 1  # bit n: the request n before the highest has come
 
     def check(self, signed: Signed, proof_header: str) -> int:
         """Return the number of a request whose MAC is good and that did not come before; raise Refused otherwise."""
-        if not hmac.compare_digest(self._mac(signed.base), signed.value):
+        if not hmac.compare_digest(self.mac(signed.base), signed.value):
             raise BadSignature("the request's MAC is not this session's")
         if proof_header != self.proof_header:
             raise WrongProof("the request names another proof than its session's")
         if len(signed.nonce) != _COUNTER_DIGITS or not signed.nonce.isdecimal():
             raise BadHttpSignature(f"the nonce in a session is the request's number in {_COUNTER_DIGITS} digits")
         number = int(signed.nonce)
+        self.check_new(number)
+        return number
+
+    def check_new(self, number: int) -> None:
+        """Raise :class:`Replayed` or :class:`MessageStale` for the number of a request that came, or may have."""
         behind = self._highest - number
         if behind >= LIMITS.session_window:
             raise MessageStale("the request was overtaken by too many others of its session", hint="send it again")
         if behind >= 0 and self._seen >> behind & 1:
             raise Replayed("the request came before", hint="each request in a session has a number of its own")
-        return number
+
+    def learn(self, given: str, signed: Signed) -> None:
+        """Know the Signature-Input of a request that was let through again, if it has our own form."""
+        parameters = own_parameters(signed.created, signed.expires, signed.nonce, self.identity, SESSION_TAG)
+        if given == f"{LABEL}={parameters}":
+            self.head = given.partition(_BEFORE_NONCE)[0]
+            self.created, self.expires = signed.created, signed.expires
 
     def remember(self, number: int) -> None:
         """Count a request as come."""
@@ -125,7 +167,11 @@ class Session:
         if ahead >= LIMITS.session_window:
             self._seen = 1
         else:
-            self._seen = (self._seen << ahead | 1) & ((1 << LIMITS.session_window) - 1)
+            self._seen = (self._seen << ahead | 1) & _WINDOW
+
+
+Due: TypeAlias = tuple[Session, int, bytes]
+"""A request whose MAC is good: its session, its number there, and what was signed."""
 
 
 class Sessions:
@@ -168,6 +214,37 @@ class Sessions:
             raise UnknownSession(f"the session ended {now - session.until} s ago")
         self._sessions.move_to_end(identity)
         return session
+
+    def due(self, request: HttpRequest, now: int) -> Due | None:
+        """Return a request that is in all but number, path and body the same as one that was let through before.
+
+        Its text is compared with what it has to be, which is quicker than to read it. None for all others, good or
+        bad: they have to be read.
+        """
+        header = request.headers.get
+        given = header("signature-input", "")
+        head, _, rest = given.partition(_BEFORE_NONCE)
+        session = self._sessions.get(rest[_ID])
+        if session is None or head != session.head or rest[_COUNTER_DIGITS:] != session.tail:
+            return None
+        nonce, proof, signature = rest[:_COUNTER_DIGITS], header(PROOF_HEADER), header("signature", "")
+        if not (
+            session.created - LIMITS.clock_skew <= now < session.expires
+            and now < session.until
+            and proof == session.proof_header
+            and nonce.isdecimal()
+            and signature.isascii()
+        ):
+            return None
+        digest = content_digest(request.body)
+        if header("content-digest") != digest:
+            return None
+        base = own_base(request, digest, proof, given[len(LABEL) + 1 :])
+        mac = binascii.b2a_base64(session.mac(base), newline=False).decode()
+        if not hmac.compare_digest(f"{LABEL}=:{mac}:", signature):
+            return None
+        self._sessions.move_to_end(session.identity)
+        return session, int(nonce), base
 
     def _drop(self, identity: str) -> None:
         sender = self._sessions.pop(identity).sender

@@ -62,8 +62,8 @@ class ProofsShown:
                 raise ProofWanted("no proof of that id was shown here, or it was long ago")
             raise Malformed("Wave-Proof is neither a proof in base64 between colons, nor the id of one after 'id='")
         try:
-            data = base64.b64decode(text[1:-1], validate=True)
-        except (binascii.Error, ValueError):
+            data = binascii.a2b_base64(text[1:-1], strict_mode=True)
+        except ValueError:
             raise Malformed("Wave-Proof is not base64") from None
         return Shown.of(Proof.from_bytes(data))
 

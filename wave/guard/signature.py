@@ -26,13 +26,14 @@ COVERED: Final = ("@method", "@authority", "@path", "@query", "content-digest", 
 COMPONENTS: Final = "(" + " ".join(f'"{name}"' for name in COVERED) + ")"
 NONCE_BYTES: Final = 16
 
-_ALGORITHMS: Final = {TAG: ("ed25519", keys.SIGNATURE_BYTES), SESSION_TAG: ("hmac-sha256", 32)}
-_OWN_INPUT = re.compile(
-    re.escape(f"{LABEL}={COMPONENTS}")
-    + r';created=(\d{1,12});expires=(\d{1,12});nonce="([\w-]{16,64})";keyid="([\w-]{22,43})";tag="(wave(?:-session)?)"',
-    re.ASCII,
+_ALGORITHMS: Final = {TAG: "ed25519", SESSION_TAG: "hmac-sha256"}
+_LENGTHS: Final = {TAG: keys.SIGNATURE_BYTES, SESSION_TAG: 32}
+_OWN_LABEL: Final = f"{LABEL}="
+_OWN_INPUT: Final = f"{_OWN_LABEL}{COMPONENTS};created="  # and then, as compared sooner than by a pattern:
+_OWN_PARAMETERS = re.compile(
+    r'(\d{1,12});expires=(\d{1,12});nonce="([\w-]{16,64})";keyid="([\w-]{22,43})";tag="(wave(?:-session)?)"', re.ASCII
 )
-_OWN_SIGNATURE = re.compile(rf"{LABEL}=:([A-Za-z0-9+/]{{43}}={{1}}|[A-Za-z0-9+/]{{86}}==):")
+_OWN_SIGNATURE: Final = f"{_OWN_LABEL}:"
 _NONCE = re.compile(r"[!-~]{16,64}")
 _BOUNDED: Final = ("signature-input", "signature", "content-digest")
 
@@ -98,13 +99,18 @@ def normal_authority(scheme: str, authority: str) -> str:
 
 def content_digest(body: bytes) -> str:
     """Return the Content-Digest (RFC 9530) of a body."""
-    return f"sha-256=:{binascii.b2a_base64(hashlib.sha256(body).digest(), newline=False).decode('ascii')}:"
+    return f"sha-256=:{binascii.b2a_base64(hashlib.sha256(body).digest(), newline=False).decode()}:"
 
 
 def to_sign(request: HttpRequest, *, created: int, expires: int, nonce: str, key: str, tag: str) -> tuple[bytes, str]:
     """Return the signature base of ``request``, whose ``wave-proof`` is in its headers, and the parameters in it."""
-    parameters = f'{COMPONENTS};created={created};expires={expires};nonce="{nonce}";keyid="{key}";tag="{tag}"'
-    return _own_base(request, content_digest(request.body), request.headers[PROOF_HEADER], parameters), parameters
+    parameters = own_parameters(created, expires, nonce, key, tag)
+    return own_base(request, content_digest(request.body), request.headers[PROOF_HEADER], parameters), parameters
+
+
+def own_parameters(created: int, expires: int, nonce: str, key: str, tag: str) -> str:
+    """Return a signature's components and parameters in our own form."""
+    return f'{COMPONENTS};created={created};expires={expires};nonce="{nonce}";keyid="{key}";tag="{tag}"'
 
 
 def signature_headers(body: bytes, parameters: str, value: bytes) -> dict[str, str]:
@@ -150,15 +156,25 @@ def read(request: HttpRequest) -> Signed:
         _check_sizes(headers)
     if len(proof) > LIMITS.http_proof_bytes:
         raise HeaderTooLarge(f"a proof of {len(proof)} characters; a header may have {LIMITS.http_proof_bytes}")
-    own, value = _OWN_INPUT.fullmatch(given), _OWN_SIGNATURE.fullmatch(signature)
+    own = _OWN_PARAMETERS.fullmatch(given, len(_OWN_INPUT)) if given.startswith(_OWN_INPUT) else None
+    value = _own_value(signature)
     if own is None or value is None:
         return _any_form(request, request.field("signature-input") or "", request.field("signature") or "")
     created, expires, nonce, key, tag = own.groups()
-    base = _own_base(request, digest, proof, given[len(LABEL) + 1 :])
-    found = binascii.a2b_base64(value[1])
-    if len(found) != _ALGORITHMS[tag][1]:
-        raise BadHttpSignature(f"a signature of {len(found)} bytes")
-    return Signed(tag, key, int(created), int(expires), nonce, base, found)
+    if len(value) != _LENGTHS[tag]:
+        raise BadHttpSignature(f"a signature of {len(value)} bytes")
+    base = own_base(request, digest, proof, given[len(_OWN_LABEL) :])
+    return Signed(tag, key, int(created), int(expires), nonce, base, value)
+
+
+def _own_value(text: str) -> bytes | None:
+    """Return the bytes of a signature in our own form, or None for any other form."""
+    if text.startswith(_OWN_SIGNATURE) and text.endswith(":"):
+        try:
+            return binascii.a2b_base64(text[len(_OWN_SIGNATURE) : -1], strict_mode=True)
+        except ValueError:
+            pass
+    return None
 
 
 def check_digest(request: HttpRequest) -> None:
@@ -177,12 +193,13 @@ def _check_sizes(headers: Mapping[str, str]) -> None:
             raise HeaderTooLarge(f"{name} has {len(headers[name])} characters; at most {LIMITS.http_header_bytes} do")
 
 
-def _own_base(request: HttpRequest, digest: str, proof: str, parameters: str) -> bytes:
-    """Return the signature base (RFC 9421 §2.5) with ``COVERED`` in order."""
+def own_base(request: HttpRequest, digest: str, proof: str, parameters: str) -> bytes:
+    """Return the signature base (RFC 9421 §2.5) with ``COVERED`` in order; :class:`BadHttpSignature`."""
+    method, scheme, authority, path, query, _, _ = request
     return _base(
-        f'"@method": {request.method}\n"@authority": {normal_authority(request.scheme, request.authority)}\n'
-        f'"@path": {request.path or "/"}\n"@query": {request.query or "?"}\n"content-digest": {digest}\n'
-        f'"{PROOF_HEADER}": {proof}\n"@signature-params": {parameters}',
+        f'"@method": {method}\n"@authority": {normal_authority(scheme, authority)}\n"@path": {path or "/"}\n'
+        f'"@query": {query or "?"}\n"content-digest": {digest}\n"wave-proof": {proof}\n'
+        f'"@signature-params": {parameters}',
         len(COVERED),
     )
 
@@ -191,7 +208,7 @@ def _base(text: str, components: int) -> bytes:
     """Return a signature base's bytes; :class:`BadHttpSignature` where a value holds what no header may."""
     if text.count("\n") != components or not text.isascii():
         raise BadHttpSignature("the request holds characters that a signature cannot cover", hint="percent-encode them")
-    return text.encode("ascii")
+    return text.encode()
 
 
 def _any_form(request: HttpRequest, given: str, signature: str) -> Signed:
@@ -211,7 +228,7 @@ def _any_form(request: HttpRequest, given: str, signature: str) -> Signed:
         raise BadHttpSignature(f"the signature does not cover {', '.join(missing)}")
     value, _ = _fields(signature).get(label, (None, {}))
     created, expires, nonce, key, tag = (parameters.get(one) for one in ("created", "expires", "nonce", "keyid", "tag"))
-    algorithm, length = _ALGORITHMS[str(tag)]
+    algorithm, length = _ALGORITHMS[str(tag)], _LENGTHS[str(tag)]
     if (
         not isinstance(value, bytes)
         or len(value) != length
