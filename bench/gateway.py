@@ -24,6 +24,7 @@ from devices.gateway.app import Engine, Terms
 from devices.gateway.batching import BatchSize
 from devices.gateway.metrics import GatewayMetrics
 from devices.gateway.model import Manifest, sign_model
+from devices.gateway.pool import WorkerPool
 from devices.gateway.service import query_app, query_rules
 from devices.gateway.store import ModelStore
 from wave.dots.facts import Facts
@@ -60,6 +61,7 @@ def figures() -> Iterator[Figure]:
 async def _engine_figures() -> list[Figure]:
     async with _forest(Town(int(time.time()))) as engine:
         pool = engine.pool_of("forest")
+        assert isinstance(pool, WorkerPool)
         batches, alone, late = [], [], []
         for _ in range(ATTEMPTS):
             await _load(engine, 1, SECONDS / 3)

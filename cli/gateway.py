@@ -2,9 +2,12 @@
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -20,6 +23,7 @@ from wave.errors import AgentUnavailable, BadSetting, InputError, NoProof, WaveE
 if TYPE_CHECKING:
     from devices.gateway.app import Engine
     from devices.gateway.plan import GatewayPlan
+    from devices.gateway.pool import Pools
     from wave.agent.client import AgentClient
     from wave.dots.proof import Proof
     from wave.entities.entity import EntitySecret
@@ -31,7 +35,8 @@ _ADMIN: Final = "http://127.0.0.1:1338"
 _FORMATS: Final = {".onnx": "onnx", ".py": "python", ".pkl": "sklearn", ".joblib": "sklearn", ".pt": "torchscript"}
 
 
-def _admin_options(function: F) -> F:
+def admin_options(function: F) -> F:
+    """Add ``--gateway``, and what says who asks, for verbs that change a running one."""
     url = click.option(
         "--gateway",
         "url",
@@ -61,9 +66,27 @@ def gateway() -> None:
 @click.option("--anywhere", is_flag=True, help="Allow addresses that are not this machine's own.")
 @click.option("--dry-run", is_flag=True, help="Let every question through, and only say which would be refused.")
 @click.option("--log", type=FILE, metavar="FILE", help="Keep the log of decisions in FILE, each line chained.")
+@click.option("--origin", "origins", multiple=True, metavar="URL", help="Let pages of this origin ask from a browser.")
+@click.option(
+    "--engine", type=click.Choice(["embedded", "ray"]), help="Where models run. Default: as GATEWAY.toml says."
+)
+@click.option(
+    "--ray-address",
+    metavar="ADDRESS",
+    help="Which Ray cluster: 'local' starts one on this machine, 'auto' finds the one it belongs to, or HOST:PORT.",
+)
 @click.argument("file", type=FILE, metavar="GATEWAY.toml")
 def gateway_run(
-    session: Session, *, metrics: str | None, anywhere: bool, dry_run: bool, log: str | None, file: str
+    session: Session,
+    *,
+    metrics: str | None,
+    anywhere: bool,
+    dry_run: bool,
+    log: str | None,
+    origins: tuple[str, ...],
+    engine: str | None,
+    ray_address: str | None,
+    file: str,
 ) -> None:
     """Run the gateway in GATEWAY.toml until it is stopped.
 
@@ -71,12 +94,22 @@ def gateway_run(
     in the state directory, and wins over the file the next time. A dry run is about questions: changes take their
     right all the same.
     """
-    from devices.gateway.plan import GatewayPlan
+    from devices.gateway.app import Engine
+    from devices.gateway.plan import RAY, GatewayPlan
+    from devices.gateway.store import ModelStore
+    from devices.origin import check_origin
     from wave.entities.keyring import read_text
 
     path = settings_file(session, file)
     plan = GatewayPlan.parse(read_text(path), base=path.parent)
+    plan = replace(plan, origins=(*plan.origins, *map(check_origin, origins)), engine=engine or plan.engine)
+    if ray_address is not None:
+        if plan.engine != RAY:
+            raise click.UsageError("--ray-address goes with --engine ray")
+        plan = replace(plan, ray=replace(plan.ray, address=ray_address))
     state = plan.state or session.settings.home / "gateway" / path.stem
+    here = f"{socket.gethostname()}:{state.absolute()}"
+    store = ModelStore(state)
 
     async def main() -> None:
         from devices.gateway.metrics import GatewayHealth, GatewayMetrics
@@ -89,7 +122,9 @@ def gateway_run(
             facts = FactsFeed(agent).facts
             namespace = await resolve(session, agent, plan.namespace)
             numbers = GatewayMetrics()
-            engine = await stack.enter_async_context(_engine(plan, state, namespace, facts, numbers))
+            pools = await stack.enter_async_context(_pools(plan, here))
+            building = Engine(namespace, store, facts=facts, meter=numbers, bounds=plan.bounds, pools=pools)
+            engine = await stack.enter_async_context(_engine(building, plan))
             record = None if log is None else stack.enter_context(closing(DecisionLog(Path(log)))).write
             serving_both = _served(plan, engine, namespace, facts, anywhere=anywhere, dry_run=dry_run, record=record)
             urls = await stack.enter_async_context(serving_both)
@@ -105,18 +140,32 @@ def gateway_run(
 
 
 @asynccontextmanager
-async def _engine(
-    plan: "GatewayPlan", state: Path, namespace: bytes, facts: "FactsSource", meter: Any
-) -> "AsyncIterator[Engine]":
-    """Run the engine while the body runs, with all that the plan names."""
-    from devices.gateway.app import Engine
+async def _pools(plan: "GatewayPlan", name: str) -> "AsyncIterator[Pools]":
+    """Give what the plan's engine runs models with, while the body runs."""
+    from devices.gateway.plan import RAY
+    from devices.gateway.pool import WorkerPool
+    from devices.gateway.ray import RayCluster
+
+    if plan.engine == RAY:
+        async with AsyncExitStack() as stack:
+            with ui.waiting("joining the Ray cluster"):
+                cluster = await stack.enter_async_context(RayCluster(plan.ray, name).running())
+            yield cluster.pool
+    elif plan.ray.scales:
+        raise BadSetting("only the engine ray scales models with their load", hint="run it with --engine ray")
+    else:
+        yield WorkerPool
+
+
+@asynccontextmanager
+async def _engine(new: "Engine", plan: "GatewayPlan") -> "AsyncIterator[Engine]":
+    """Run an engine while the body runs, with all that the plan names."""
     from devices.gateway.model import parse_manifest
-    from devices.gateway.store import ModelStore
     from wave.entities.keyring import read_file
     from wave.errors import MissingFile, UnsignedModel
     from wave.limits import LIMITS
 
-    async with Engine(namespace, ModelStore(state), facts=facts, meter=meter, bounds=plan.bounds).running() as engine:
+    async with new.running() as engine:
         for model in plan.models:
             try:
                 signed = read_file(model.manifest, bound=LIMITS.model_manifest_bytes)
@@ -162,11 +211,12 @@ async def _served(
     from wave.limits import LIMITS
 
     verifier = Verifier()
+    questions = partial(query_app, origins=plan.origins)
     runners = []
     urls = []
     try:
         for where, rules, build, body_bytes, dry in (
-            (plan.listen, query_rules(), query_app, LIMITS.http_body_bytes, dry_run),
+            (plan.listen, query_rules(), questions, LIMITS.http_body_bytes, dry_run),
             (plan.admin, admin_rules(), admin_app, package_bytes(), False),
         ):
             listener = listen_tcp(*place(where), anywhere=anywhere)
@@ -256,7 +306,7 @@ def gateway_sign(
     async def main() -> None:
         async with agent_of(session) as agent:
             home = await resolve(session, agent, namespace)
-            proof = await _proof(agent, secret, home, ADMIN, resource_of(model))
+            proof = await proof_of_right(agent, secret, home, ADMIN, resource_of(model))
         now = int(time.time())
         lifetime = parse_expiry(expires, now) - now
         signed = sign_model(secret, home, manifest, proof, now=now, lifetime=lifetime, nonce=os.urandom(16))
@@ -273,9 +323,10 @@ def gateway_sign(
 gateway.add_command(gateway_sign, "sign")
 
 
-async def _proof(
+async def proof_of_right(
     agent: "AgentClient", secret: "EntitySecret", namespace: bytes, permission: str, where: str
 ) -> "Proof":
+    """Return the agent's proof that an entity may; :class:`NoProof`."""
     from wave.guard.provers import agent_prover
     from wave.guard.signer import Challenge
 
@@ -288,7 +339,7 @@ async def _proof(
 # Changing a running one --------------------------------------------------------------------------------------------
 
 
-class _Asker(NamedTuple):
+class Asker(NamedTuple):
     """Who asks which gateway for a change, as the options say."""
 
     signer: str | None
@@ -296,7 +347,7 @@ class _Asker(NamedTuple):
     url: str
 
 
-def _change(session: Session, asker: _Asker, method: str, path: str, body: Any = None) -> dict[str, Any]:
+def change(session: Session, asker: Asker, method: str, path: str, body: Any = None) -> dict[str, Any]:
     """Return what the admin API answers to a signed request; raises its refusal."""
     from cli import reference
 
@@ -349,7 +400,7 @@ def _show_app(session: Session, told: dict[str, Any]) -> None:
 
 
 @verb
-@_admin_options
+@admin_options
 @click.argument("file", type=FILE)
 def gateway_deploy(session: Session, *, signer: str | None, passphrase_file: str | None, url: str, file: str) -> None:
     """Deploy FILE, with its signature in FILE.wave, and let it answer as soon as it is ready."""
@@ -363,11 +414,11 @@ def gateway_deploy(session: Session, *, signer: str | None, passphrase_file: str
     manifest = parse_manifest(signed)
     body = packed(signed, read_file(path, bound=LIMITS.model_bytes))
     where = f"/admin/v1/models/{manifest.model}/versions/{manifest.version}"
-    _show_model(session, _change(session, _Asker(signer, passphrase_file, url), "PUT", where, body))
+    _show_model(session, change(session, Asker(signer, passphrase_file, url), "PUT", where, body))
 
 
 @verb
-@_admin_options
+@admin_options
 @click.option("--to", "version", metavar="VERSION", help="Which version. Default: the one before.")
 @click.argument("model")
 def gateway_rollback(
@@ -376,11 +427,11 @@ def gateway_rollback(
     """Let another version of MODEL answer that was deployed."""
     body = {} if version is None else {"version": version}
     where = f"/admin/v1/models/{model}/current"
-    _show_model(session, _change(session, _Asker(signer, passphrase_file, url), "POST", where, body))
+    _show_model(session, change(session, Asker(signer, passphrase_file, url), "POST", where, body))
 
 
 @verb
-@_admin_options
+@admin_options
 @click.argument("model")
 @click.argument("number", type=int)
 def gateway_scale(
@@ -388,11 +439,11 @@ def gateway_scale(
 ) -> None:
     """Let NUMBER replicas answer for MODEL."""
     where = f"/admin/v1/models/{model}/replicas"
-    _show_model(session, _change(session, _Asker(signer, passphrase_file, url), "POST", where, {"number": number}))
+    _show_model(session, change(session, Asker(signer, passphrase_file, url), "POST", where, {"number": number}))
 
 
 @verb
-@_admin_options
+@admin_options
 @click.option("--input-type", default="doubles", show_default=True, help="integers, floats, doubles, strings or bytes.")
 @click.option("--default", "default_output", required=True, metavar="JSON", help="What is answered when no model does.")
 @click.option("--objective", required=True, metavar="MS", type=float, help="Milliseconds until an answer.")
@@ -426,11 +477,11 @@ def gateway_app(
         "policy": policy,
         "threshold": threshold,
     }
-    _show_app(session, _change(session, _Asker(signer, passphrase_file, url), "PUT", f"/admin/v1/apps/{app}", body))
+    _show_app(session, change(session, Asker(signer, passphrase_file, url), "PUT", f"/admin/v1/apps/{app}", body))
 
 
 @verb
-@_admin_options
+@admin_options
 @click.argument("app")
 @click.argument("model")
 def gateway_link(
@@ -438,11 +489,11 @@ def gateway_link(
 ) -> None:
     """Let APP use MODEL; it takes 'admin' on both."""
     where = f"/admin/v1/apps/{app}/models/{model}"
-    _show_app(session, _change(session, _Asker(signer, passphrase_file, url), "PUT", where))
+    _show_app(session, change(session, Asker(signer, passphrase_file, url), "PUT", where))
 
 
 @verb
-@_admin_options
+@admin_options
 @click.argument("app")
 @click.argument("model")
 def gateway_unlink(
@@ -450,11 +501,11 @@ def gateway_unlink(
 ) -> None:
     """Let APP use MODEL no more."""
     where = f"/admin/v1/apps/{app}/models/{model}"
-    _show_app(session, _change(session, _Asker(signer, passphrase_file, url), "DELETE", where))
+    _show_app(session, change(session, Asker(signer, passphrase_file, url), "DELETE", where))
 
 
 @verb
-@_admin_options
+@admin_options
 @click.argument("model")
 @click.argument("version")
 def gateway_forget(
@@ -462,15 +513,15 @@ def gateway_forget(
 ) -> None:
     """Keep a version of MODEL no more; not the one that answers, nor the one before."""
     where = f"/admin/v1/models/{model}/versions/{version}"
-    _show_model(session, _change(session, _Asker(signer, passphrase_file, url), "DELETE", where))
+    _show_model(session, change(session, Asker(signer, passphrase_file, url), "DELETE", where))
 
 
 @verb
-@_admin_options
+@admin_options
 @click.argument("model")
 def gateway_status(session: Session, *, signer: str | None, passphrase_file: str | None, url: str, model: str) -> None:
     """Show a model's versions and replicas."""
-    _show_model(session, _change(session, _Asker(signer, passphrase_file, url), "GET", f"/admin/v1/models/{model}"))
+    _show_model(session, change(session, Asker(signer, passphrase_file, url), "GET", f"/admin/v1/models/{model}"))
 
 
 for _name, _command in {

@@ -137,7 +137,7 @@ class Plan:
         self.states = {node.id: node.state for node in reply.nodes}
         self.names = {node.id: names.by_id.get(node.id) or node.name for node in reply.nodes}
         self.names.setdefault(reply.namespace, names.name(reply.namespace))
-        self.edges = tuple(sorted(reply.edges, key=lambda edge: (edge.state != "valid", edge.created, edge.dot)))
+        self.edges = tuple(sorted(reply.edges, key=lambda edge: edge.state != "valid"))
         self.given: dict[str, list[Edge]] = {}
         for edge in self.edges:
             self.given.setdefault(edge.giver, []).append(edge)

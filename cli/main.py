@@ -70,8 +70,9 @@ SECTIONS: Final[dict[str, dict[str, Verb]]] = {
         "router": Verb("cli.router", "Carry messages for a namespace, and say who does."),
         "mqtt": Verb("cli.mqtt", "Have an MQTT broker refuse who may not."),
         "device": Verb("cli.device", "Run a simulated device, or one of your own."),
-        "home": Verb("cli.home", "Run a simulated home."),
+        "home": Verb("cli.home", "Run a simulated home, and show it as a page or to Home Assistant."),
         "gateway": Verb("cli.gateway", "Serve models, each question by its asker's own right."),
+        "pong": Verb("cli.pong", "Train players of pong, say what spoils one, and deploy it."),
     },
     "Daemons": {
         "status": Verb("cli.daemon", "Show the state of the agent and of its chain."),

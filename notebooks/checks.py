@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from camp import CLIMATE, LIGHT, MOVED, PACKAGE, SWITCH, Ben, Camp, act, device_log
 
@@ -15,6 +15,7 @@ from wave.entities.keyring import read_entity
 from wave.errors import WaveError
 
 P = ParamSpec("P")
+S = TypeVar("S", bound="Checks")
 SOON = 15.0  # seconds
 COMES_AND_GOES = 25.0
 
@@ -23,11 +24,11 @@ class NotYet(Exception):
     """What is still missing."""
 
 
-def told(check: "Callable[Concatenate[Checks, P], str]") -> "Callable[Concatenate[Checks, P], None]":
+def told(check: Callable[Concatenate[S, P], str]) -> Callable[Concatenate[S, P], None]:
     """Print what a check says, or what is missing."""
 
     @wraps(check)
-    def tell(self: "Checks", /, *given: P.args, **named: P.kwargs) -> None:
+    def tell(self: S, /, *given: P.args, **named: P.kwargs) -> None:
         try:
             print(f"yes: {check(self, *given, **named)}")
         except (NotYet, WaveError) as missing:
@@ -98,7 +99,8 @@ class Checks:
     @told
     def did(self, device: str, who: str, *deeds: str) -> str:
         """Look in a device's log whether somebody made it do these things, in this order."""
-        found = [one["did"] for one in self._log(device) if one["allowed"] and one["name"] == who]
+        doer = self._id(who)
+        found = [one["did"] for one in self._log(device) if one["allowed"] and one["who"] == doer]
         rest = iter(found)
         if not all(deed in rest for deed in deeds):
             raise NotYet(f"{device} was to do {', '.join(deeds)} for {who}, and did {', '.join(found) or 'nothing'}")
@@ -108,13 +110,15 @@ class Checks:
     def follows(self, by: str) -> str:
         """Press the switch, and see whether the light goes with it."""
         self._home()
+        controller = self._id(by)
         for word in ("on", "off"):
             before = len(self._log("light0"))
             act(self._you, "publish", f"home/{SWITCH}", f'"{word}"', "--from", "me.ent")
             wait_until(lambda seen=before: len(self._log("light0")) > seen, SOON)  # type: ignore[misc]
-            new = [(one["name"], one["did"]) for one in self._log("light0")[before:]]
-            if (by, word) not in new:
-                raise NotYet(f"the switch says {word}, and the light's log says {new or 'nothing'}")
+            new = self._log("light0")[before:]
+            if (controller, word) not in [(one["who"], one["did"]) for one in new]:
+                told = [f"{one['did']} by {one['name']}" for one in new]
+                raise NotYet(f"the switch says {word}, and the light's log says {', '.join(told) or 'nothing'}")
         return f"the light goes on and off with the switch, by {by}"
 
     @told
@@ -142,9 +146,9 @@ class Checks:
         followed = _followed(heard, light)
         if not followed or not all(followed):
             raise NotYet(f"of {len(followed)} reports only {sum(followed)} found the light as it should be")
-        senders = {one["name"] for one in heard.documents() if one.get("resource") == CLIMATE}
-        if senders != {"hall"}:
-            raise NotYet(f"reports came from {senders}")
+        senders = {one["sender"]: one["name"] for one in heard.documents() if one.get("resource") == CLIMATE}
+        if set(senders) != {self._id("hall")}:
+            raise NotYet(f"reports came from {', '.join(senders.values())}")
         return f"the light is on exactly while somebody is in: {len(followed)} reports, each the thermostat's by right"
 
     # The neighbour -------------------------------------------------------------------------------------------------
@@ -278,6 +282,12 @@ class Checks:
     def _home(self) -> None:
         if self._camp.home is None:
             raise NotYet("the home does not run; see what 'camp.start_home()' said")
+
+    def _id(self, name: str) -> str:
+        came = self._you.run("resolve", name)
+        if came.status:
+            raise NotYet(f"there is no {name}")
+        return str(came.field("id"))
 
     def _may(self, who: str, wanted: str) -> None:
         came = self._you.run("prove", "--subject", who, wanted)

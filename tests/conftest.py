@@ -1,5 +1,7 @@
 """Fixtures and settings for all tests."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -9,6 +11,29 @@ settings.register_profile(
     "wave", deadline=None, max_examples=100, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("wave")
+
+FIRST = (
+    "test_notebooks.py",
+    "agent/test_kills.py",
+    "chain/test_chain_quorum.py",
+    "mqtt/test_mqtt_lock.py",
+    "cli/test_demo.py",
+    "page/test_page.py",
+    "devices/test_home_end_to_end.py",
+    "homeassistant/test_assistant_command.py",
+    "cli/test_readme.py",
+    "devices/test_daemons_end_to_end.py",
+    "cli/test_history.py",
+    "bus/test_kill.py",
+)
+"""Files that take longest, of which no two that start many processes stand together."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: several are run at a time, and none should be alone at the end."""
+    here = Path(__file__).parent
+    places = {here / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture

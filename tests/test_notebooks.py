@@ -5,6 +5,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +17,8 @@ from nbclient import NotebookClient
 from cli.stage import wait_until
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-NAMES = ("01-home", "02-pair")
+WAITING = ("01-home", "02-pair")
+COMPUTING = ("03-pong",)  # run by tests/heavy/test_notebook_pong.py
 STOPPING = 60.0  # seconds for a notebook to stop what it started
 
 
@@ -44,20 +46,25 @@ async def run(path: Path, sockets: Path) -> list[str]:
     ]
 
 
-@pytest.fixture(scope="module")
-def said(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], list[str]]:
-    """What the checks of each notebook say. All are run at once: they wait for the clock more than for the machine."""
+def answers(names: Iterable[str], tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], list[str]]:
+    """Return what the checks of each notebook say, by its folder and name; all are run at once."""
 
     async def run_all() -> list[list[str]]:
         directories = [tmp_path_factory.mktemp("kernel") for _ in paths]
         return await asyncio.gather(*[run(path, at) for path, at in zip(paths.values(), directories, strict=True)])
 
-    paths = {(folder, name): NOTEBOOKS / folder / f"{name}.ipynb" for folder in (".", "solutions") for name in NAMES}
+    paths = {(folder, name): NOTEBOOKS / folder / f"{name}.ipynb" for folder in (".", "solutions") for name in names}
     with pytest.MonkeyPatch.context() as patch:
         for variable in [name for name in os.environ if name.startswith("WAVE_") and name != "WAVE_CI"]:
             patch.delenv(variable)
         patch.setenv("IPYTHONDIR", str(tmp_path_factory.mktemp("ipython")))
         return dict(zip(paths, asyncio.run(run_all()), strict=True))
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], list[str]]:
+    """What the checks of those notebooks say that wait for the clock more than for the machine."""
+    return answers(WAITING, tmp_path_factory)
 
 
 def test_the_notebooks_are_what_the_sources_say() -> None:
@@ -67,7 +74,7 @@ def test_the_notebooks_are_what_the_sources_say() -> None:
         assert path.read_text("utf-8") == text, f"run notebooks/build.py: {path.name}"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*WAITING, *COMPUTING])
 def test_each_cell_to_fill_in_has_a_solution_and_a_check(name: str) -> None:
     """A check comes before the next cell to fill in, and both kinds of notebook have the same ones."""
     tags = {
@@ -86,7 +93,7 @@ def test_each_cell_to_fill_in_has_a_solution_and_a_check(name: str) -> None:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WAITING)
 def test_with_the_solutions_every_check_says_yes(name: str, said: dict[tuple[str, str], list[str]]) -> None:
     answers = said["solutions", name]
     assert len(answers) > 7
@@ -94,7 +101,7 @@ def test_with_the_solutions_every_check_says_yes(name: str, said: dict[tuple[str
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WAITING)
 def test_unfilled_every_check_says_not_yet(name: str, said: dict[tuple[str, str], list[str]]) -> None:
     """And no cell fails, although its reader has done nothing so far."""
     answers = said[".", name]

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from devices.gateway.cache import ResultCache
 from devices.gateway.model import INPUT_TYPES, SignedModel, check_manifest, check_name, check_version
-from devices.gateway.pool import Meter, Pool
+from devices.gateway.pool import Meter, Pool, Pools, WorkerPool
 from devices.gateway.replica import Bounds, Output
 from devices.gateway.selection import POLICIES, Policy, Selected, loss, policy_of
 from devices.gateway.store import Kept, ModelStore, read_checked
@@ -131,6 +131,7 @@ class Engine:
         facts: FactsSource,
         meter: Meter,
         bounds: Bounds | None = None,
+        pools: Pools = WorkerPool,
         verifier: Verifier | None = None,
         clock: Callable[[], float] = time.time,
         draw: Callable[[], float] = random.random,
@@ -144,6 +145,7 @@ class Engine:
         self._facts = facts
         self._meter = meter
         self._bounds = bounds or Bounds()
+        self._pools = pools
         self._verifier = verifier or Verifier()
         self._clock = clock
         self._draw = draw
@@ -327,7 +329,7 @@ class Engine:
     async def _load(self, model: Model, version: str, replicas: int) -> None:
         known = model.versions[version]
         if known.pool is None:
-            pool = Pool(
+            pool = self._pools(
                 known.signed.manifest,
                 lambda: read_checked(known.kept, known.signed),
                 objective=self._objective(model.name),

@@ -3,13 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from devices.gateway.batching import BatchSize, Question, Waiting, refuse
 from devices.gateway.model import Manifest
-from devices.gateway.replica import Bounds, Replica
+from devices.gateway.replica import Bounds, Output, Replica
 from wave.errors import BadQuery, ModelFault, ModelRaised, ReplicaLost, WaveError
 from wave.limits import LIMITS
 
@@ -37,10 +37,94 @@ class Meter(Protocol):
         ...
 
 
+class Pool(Protocol):
+    """What answers for one version of a model, wherever its replicas are."""
+
+    manifest: Manifest
+    digest: bytes
+    objective: float
+    """Seconds in which an answer is wanted; batches are held to it."""
+
+    @property
+    def waiting(self) -> int:
+        """How many questions wait."""
+        ...
+
+    @property
+    def batch_limits(self) -> list[int]:
+        """How large a batch may be now, for each that is under way at once."""
+        ...
+
+    @property
+    def processes(self) -> list[int]:
+        """The processes of the replicas that are there."""
+        ...
+
+    async def scale(self, number: int) -> None:
+        """Have so many replicas; return when they can answer. Those let go answer what they were asked first.
+
+        Raises :class:`BadModel` when one does not load, with the number as it was.
+        """
+        ...
+
+    def ask(self, row: Any, deadline: float) -> Question:
+        """Return a question that waits for its ``answer`` (an :class:`Output`) until ``deadline``; :class:`ModelBusy`.
+
+        The answer may be :class:`ModelFault` or :class:`ModelLate`.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Answer what waits with the replicas that are there, then let them go."""
+        ...
+
+    async def abort(self) -> None:
+        """End everything now."""
+        ...
+
+
+class Pools(Protocol):
+    """An engine for models: makes their pools."""
+
+    def __call__(
+        self, manifest: Manifest, read: Callable[[], bytes], *, objective: float, bounds: Bounds, meter: Meter
+    ) -> Pool:
+        """Return a pool, still empty, that loads what ``read`` returns: the file that ``manifest`` speaks of."""
+        ...
+
+
+class Worker(Protocol):
+    """What a pool sends batches to, one at a time; :class:`Replica` is one."""
+
+    pid: int
+    swollen: bool
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is no more."""
+        ...
+
+    def on_end(self, hear: Callable[[], None]) -> None:
+        """Call ``hear`` when it is no more."""
+        ...
+
+    async def answer(self, rows: Sequence[Any]) -> tuple[list[Output], float]:
+        """Return the outputs of a batch, and the model's own seconds; :class:`ModelRaised`, :class:`ReplicaLost`."""
+        ...
+
+    async def stop(self) -> None:
+        """End it, which has nothing to do any more."""
+        ...
+
+    async def kill(self) -> None:
+        """End it, whatever it does."""
+        ...
+
+
 class _Place:
     """One replica's place: it is taken by one process after the other."""
 
-    def __init__(self, size: BatchSize, replica: Replica) -> None:
+    def __init__(self, size: BatchSize, replica: Worker) -> None:
         self.size = size
         self.leaving = False
         self.replica = replica
@@ -48,7 +132,7 @@ class _Place:
         self.waiter: asyncio.Future[None] | None = None
         self.task: asyncio.Task[None] | None = None
 
-    def occupy(self, replica: Replica) -> None:
+    def occupy(self, replica: Worker) -> None:
         """Be taken by a process."""
         if replica is not self.replica:
             self.replica, self.useful = replica, False
@@ -60,8 +144,8 @@ class _Place:
             self.waiter.set_result(None)
 
 
-class Pool:
-    """Answers questions with the replicas of one model version."""
+class WorkerPool:
+    """Answers questions with the replicas of one model version, each a process of the gateway's own."""
 
     def __init__(
         self,
@@ -71,6 +155,7 @@ class Pool:
         objective: float,
         bounds: Bounds,
         meter: Meter,
+        start: Callable[[Manifest, bytes, Bounds], Awaitable[Worker]] = Replica.start,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Load what ``read`` returns, which is the file that ``manifest`` speaks of, in each replica."""
@@ -80,6 +165,7 @@ class Pool:
         self._read = read
         self._objective = objective
         self._meter = meter
+        self._start = start
         self._clock = clock
         self._waiting = Waiting()
         self._places: list[_Place] = []
@@ -141,7 +227,7 @@ class Pool:
 
     async def _grow(self, number: int) -> None:
         artefact = await asyncio.to_thread(self._read)
-        starts = [asyncio.create_task(Replica.start(self.manifest, artefact, self.bounds)) for _ in range(number)]
+        starts = [asyncio.ensure_future(self._start(self.manifest, artefact, self.bounds)) for _ in range(number)]
         try:
             replicas = await asyncio.gather(*starts)
         except BaseException:
@@ -195,10 +281,10 @@ class Pool:
                 place.wake()
                 return
 
-    async def _run(self, place: _Place, replica: Replica | None) -> None:
+    async def _run(self, place: _Place, replica: Worker | None) -> None:
         """Keep a place taken: by another process when the one there is lost, or holds more memory than it may."""
         pause = _PAUSE
-        successor: asyncio.Task[Replica | None] | None = None
+        successor: asyncio.Task[Worker | None] | None = None
         try:
             while not place.leaving:
                 if replica is None:
@@ -233,15 +319,15 @@ class Pool:
     def _name(self) -> str:
         return f"{self.manifest.model} version {self.manifest.version}"
 
-    async def _replaced(self, pause: float) -> Replica | None:
+    async def _replaced(self, pause: float) -> Worker | None:
         await asyncio.sleep(pause)
         try:
-            return await Replica.start(self.manifest, await asyncio.to_thread(self._read), self.bounds)
+            return await self._start(self.manifest, await asyncio.to_thread(self._read), self.bounds)
         except (WaveError, OSError) as error:
             _log.warning("a replica of %s did not come back: %s", self._name, error)
             return None
 
-    async def _serve(self, place: _Place, replica: Replica, successor: "asyncio.Task[Replica | None] | None") -> None:
+    async def _serve(self, place: _Place, replica: Worker, successor: "asyncio.Task[Worker | None] | None") -> None:
         """Answer batches until the place is to be left, a successor is wanted or it is there; :class:`ReplicaLost`."""
         while not (place.leaving or (replica.swollen if successor is None else successor.done())):
             batch = self._waiting.take(place.size.limit, self._clock())
@@ -257,7 +343,7 @@ class Pool:
                 place.waiter = None
         self._wake_one()  # what was meant for this one is for another
 
-    async def _answer(self, place: _Place, replica: Replica, batch: Sequence[Question]) -> None:
+    async def _answer(self, place: _Place, replica: Worker, batch: Sequence[Question]) -> None:
         try:
             outputs, seconds = await replica.answer([question.row for question in batch])
         except (ModelRaised, ReplicaLost) as error:
@@ -289,7 +375,7 @@ class Pool:
         self._wake_one()
 
 
-async def _given_up(start: "asyncio.Task[Replica] | asyncio.Task[Replica | None]") -> Replica | None:
+async def _given_up(start: "asyncio.Future[Worker] | asyncio.Task[Worker | None]") -> Worker | None:
     start.cancel()
     with suppress(BaseException):
         return await start

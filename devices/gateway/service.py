@@ -12,6 +12,7 @@ from devices.gateway.app import Engine
 from devices.gateway.clipper import Clipper
 from devices.gateway.model import package_bytes
 from devices.gateway.openinference import OpenInference
+from devices.gateway.origins import allowing
 from wave.guard.aiohttp import middleware
 from wave.guard.guard import Guard
 from wave.guard.rules import Rules
@@ -28,9 +29,12 @@ def admin_rules() -> Rules:
     return Rules(admin.RULES)
 
 
-def query_app(engine: Engine, guard: Guard | None) -> web.Application:
-    """Return what answers questions: Clipper's contract and the Open Inference Protocol. None guards nothing."""
-    app = _app(guard, LIMITS.http_body_bytes)
+def query_app(engine: Engine, guard: Guard | None, *, origins: Sequence[str] = ()) -> web.Application:
+    """Return what answers questions: Clipper's contract and the Open Inference Protocol. None guards nothing.
+
+    ``origins`` are those of the web pages that may ask from a browser.
+    """
+    app = _app(guard, LIMITS.http_body_bytes, origins)
     OpenInference(engine).add_to(app.router)
     Clipper(engine, guard).add_to(app.router)
     return app
@@ -43,6 +47,8 @@ def admin_app(engine: Engine, guard: Guard | None) -> web.Application:
     return app
 
 
-def _app(guard: Guard | None, body_bytes: int) -> web.Application:
+def _app(guard: Guard | None, body_bytes: int, origins: Sequence[str] = ()) -> web.Application:
     middlewares: Sequence[Middleware] = [told] if guard is None else [middleware(guard), told]
+    if origins:
+        middlewares = [allowing(origins), *middlewares]
     return web.Application(middlewares=middlewares, client_max_size=body_bytes)

@@ -1,28 +1,23 @@
-"""The page's sockets: files, one WebSocket a visitor, and the exchange of the owner's link for a cookie.
-
-Whoever asks must mean this machine (Host) and come from this very page (Origin); nothing is loaded from elsewhere.
-"""
+"""The page's sockets: its files, one WebSocket a visitor, and the exchange of the owner's link for a cookie."""
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib import resources
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from aiohttp import WSMsgType, web
 
+from devices.origin import check_origin
+from devices.page.local import LocalPage, json_object, static_files
 from devices.page.page import Page
 from devices.page.visitor import CHALLENGE_BYTES, Visitor, base64_text, check_alive, greet
-from wave.agent.wire import encode
-from wave.chain.listen import LOCAL_NAMES, address_of, listen_tcp
+from wave.chain.listen import listen_tcp
 from wave.codec import id_text
-from wave.errors import BadRequest, BadSetting, OwnerWanted, TooLarge, Unavailable, WaveError, WrongOrigin
+from wave.errors import BadRequest, OwnerWanted, Unavailable, WaveError
 from wave.limits import LIMITS
 
 DEFAULT_PORT: Final = 4480
@@ -35,105 +30,32 @@ _GREETING: Final = 20.0  # seconds for a browser to show its key
 _HEARTBEAT: Final = 20.0
 _REFUSAL: Final = 0.05  # seconds that a refusal takes, so that nobody collects them by the thousand
 _LONGEST_BODY: Final = 4096
-_TYPES: Final = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-_HEADERS: Final = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
-    "Cache-Control": "no-store",
-}
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def static_files() -> dict[str, tuple[bytes, str]]:
-    """Return the page's files by name, with their types: all that will ever be served."""
-    folder = resources.files("devices.page") / "static"
-    return {
-        one.name: (one.read_bytes(), _TYPES[ending])
-        for one in folder.iterdir()
-        if (ending := os.path.splitext(one.name)[1]) in _TYPES  # noqa: PTH122 - a resource is no path
-    }
 
 
 class _Site:
     """The web application around one page."""
 
     def __init__(self, page: Page, listener: socket.socket, public: str | None) -> None:
-        local = address_of(listener)
-        port = urlsplit(local).port
-        names = [f"[{name}]:{port}" if ":" in name else f"{name}:{port}" for name in sorted(LOCAL_NAMES)]
-        self.origins = {f"http://{name}" for name in (*names, urlsplit(local).netloc)}
-        self.url = f"{local}/"
-        self.secure = False
-        if public is not None:
-            self.url = f"{public}/"
-            self.origins.add(public)
-            self.secure = public.startswith("https:")
-        self.hosts = {urlsplit(one).netloc for one in self.origins}
+        self.local = LocalPage(listener, static_files("devices.page"), public=public)
         self.page = page
-        self.cookie = f"wave_owner_{port}"
-        self.files = static_files()
+        self.cookie = f"wave_owner_{self.local.port}"
         self.open: dict[web.WebSocketResponse, Visitor | None] = {}
         self.leaving: set[asyncio.Task[None]] = set()
 
     def application(self) -> web.Application:
         """Return the application."""
-
-        @web.middleware
-        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-            return await self._guarded(request, handler)
-
-        app = web.Application(client_max_size=_LONGEST_BODY, middlewares=[guard])
-        app.router.add_get("/", self._file)
-        app.router.add_get("/live", self._live)
-        app.router.add_post("/owner", self._owner)
-        app.router.add_get("/{name}", self._file)
+        routes = (web.get("/live", self._live), web.post("/owner", self._owner))
+        app = self.local.application(*routes, longest_body=_LONGEST_BODY)
         app.on_shutdown.append(self._close_all)
         return app
 
-    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        try:
-            if request.headers.get("Host", "").lower() not in self.hosts:
-                raise WrongOrigin("the Host header does not name this page")
-            response = await handler(request)
-        except WaveError as error:
-            response = _problem(error)
-        except web.HTTPRequestEntityTooLarge:
-            response = _problem(TooLarge(f"a body has at most {_LONGEST_BODY} bytes"))
-        except web.HTTPException as error:
-            response = _problem(BadRequest(f"{request.method} {request.path}: {error.reason}"), error.status)
-        if not response.prepared:
-            response.headers.update(_HEADERS)
-        return response
-
-    def _same_origin(self, request: web.Request) -> None:
-        if request.headers.get("Origin") not in self.origins:
-            raise WrongOrigin("the request comes from another page")
-
-    async def _file(self, request: web.Request) -> web.StreamResponse:
-        found = self.files.get(request.match_info.get("name", "index.html"))
-        if found is None:
-            raise web.HTTPNotFound
-        return web.Response(body=found[0], content_type=found[1], charset="utf-8")
-
     async def _owner(self, request: web.Request) -> web.StreamResponse:
         """Exchange the token of the owner's link for a cookie."""
-        self._same_origin(request)
-        if request.content_type != "application/json":
-            raise BadRequest("the content type is application/json")
+        value = await self.local.own_object(request)
         owner = self.page.owner
         if owner is None:
             raise OwnerWanted("this page was started without an owner", hint="start it with --from OWNER.ent")
-        try:
-            value: Any = json.loads(await request.read())
-        except (ValueError, RecursionError):
-            value = None
-        if not isinstance(value, dict) or not isinstance(value.get("token"), str):
+        if not isinstance(value.get("token"), str):
             raise BadRequest("the owner's token is wanted")
         response = web.json_response({})
         response.set_cookie(
@@ -141,7 +63,7 @@ class _Site:
             owner.sessions.exchange(value["token"]),
             httponly=True,
             samesite="Strict",
-            secure=self.secure,
+            secure=self.local.secure,
             path="/",
         )
         return response
@@ -149,13 +71,14 @@ class _Site:
     # One WebSocket a visitor -----------------------------------------------------------------------------------------
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
-        self._same_origin(request)
+        self.local.same_origin(request)
         cookie = request.cookies.get(self.cookie)
         self._find_place(owner=self.page.owner is not None and self.page.owner.sessions.holds(cookie))
         websocket = web.WebSocketResponse(
             max_msg_size=LIMITS.frame_bytes, heartbeat=_HEARTBEAT, compress=False, timeout=_FAREWELL
         )
-        websocket.headers.update({name: _HEADERS[name] for name in ("Cache-Control", "X-Content-Type-Options")})
+        headers = self.local.headers
+        websocket.headers.update({name: headers[name] for name in ("Cache-Control", "X-Content-Type-Options")})
         await websocket.prepare(request)
         self.open[websocket] = None
         try:
@@ -249,13 +172,7 @@ async def _turn_out(websocket: web.WebSocketResponse) -> None:
 async def _next(websocket: web.WebSocketResponse) -> dict[str, Any] | None:
     """Return what the browser says next; None when it is gone or says something that is no object."""
     message = await websocket.receive()
-    if message.type is not WSMsgType.TEXT:
-        return None
-    try:
-        value: Any = json.loads(message.data)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    return json_object(message.data) if message.type is WSMsgType.TEXT else None
 
 
 async def _send_all(websocket: web.WebSocketResponse, visitor: Visitor) -> None:
@@ -263,12 +180,6 @@ async def _send_all(websocket: web.WebSocketResponse, visitor: Visitor) -> None:
         while (news := await visitor.waiting.get()) is not None:
             await websocket.send_json(news)
     await websocket.close()
-
-
-def _problem(error: WaveError, status: int | None = None) -> web.Response:
-    return web.Response(
-        status=status or error.http_status, body=encode(error.problem()), content_type="application/problem+json"
-    )
 
 
 @asynccontextmanager
@@ -286,26 +197,13 @@ async def serving(
     :class:`PortInUse`, :class:`BadSetting`.
     """
     if public is not None:
-        public = check_public(public)
+        public = check_origin(public)
     listener = listen_tcp(host, port, anywhere=anywhere)
     site = _Site(page, listener, public)
     runner = web.AppRunner(site.application(), access_log=None, shutdown_timeout=2.0)
     await runner.setup()
     try:
         await web.SockSite(runner, listener).start()
-        yield site.url
+        yield site.local.url
     finally:
         await runner.cleanup()
-
-
-def check_public(text: str) -> str:
-    """Return the origin in ``text``; :class:`BadSetting` unless it is http(s)://HOST[:PORT]."""
-    hint = "write it as https://home.example"
-    try:
-        parts = urlsplit(text.rstrip("/"))
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        raise BadSetting(f"{text[:80]!r} is no page's address", hint=hint) from None
-    if not sound or "@" in parts.netloc or parts.path or parts.query or parts.fragment:
-        raise BadSetting(f"{text[:80]!r} is no page's address", hint=hint)
-    return f"{parts.scheme}://{parts.netloc.lower()}"

@@ -15,6 +15,9 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import eth_account  # noqa: F401 - as the next one: loaded before the forks, or each life would load it
+
+import wave.chain.functions  # noqa: F401
 from tests.world import made
 from wave.agent import wire
 from wave.agent.batches import Batches

@@ -17,6 +17,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,8 +25,10 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT = Path(__file__).parents[2]
+_ENDING: Final = 10.0  # seconds for what was started to stop in order
 _LOADED: Final = ("cli.main", "cli.gateway", "devices.gateway.service", "wave.agent.server", "wave.chain.client")
 _LOADED_TOO: Final = ("wave.chain.node", "wave.chain.rpc", "wave.bus.router", "wave.guard.client", "cli.html")
+_LOADED_LATE: Final = ("eth_account", "wave.chain.functions")
 _CLIENT: Final = """#!{python} -IS
 import json, os, socket, sys
 asked = socket.socket(socket.AF_UNIX)
@@ -55,11 +58,17 @@ def command(file: Path, path: Path) -> Iterator[None]:
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait()
+        ended = time.monotonic() + _ENDING
+        with suppress(ProcessLookupError):  # there is none any more: nobody writes into the directory now
+            while time.monotonic() < ended:
+                os.killpg(server.pid, 0)
+                time.sleep(0.02)
+            os.killpg(server.pid, signal.SIGKILL)
         server.stdout.close()
 
 
 def _serve(path: str) -> None:
-    for name in (*_LOADED, *_LOADED_TOO):
+    for name in (*_LOADED, *_LOADED_TOO, *_LOADED_LATE):
         importlib.import_module(name)
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import unused_port
 
 from tests.cli.conftest import Shell, identity
+from tests.ports import free_port
 from wave.codec import parse_id
 from wave.dots.facts import Facts
 from wave.guard.aiohttp import CALLER, middleware
@@ -36,7 +36,7 @@ async def broken(_: web.Request) -> web.Response:
 @pytest.fixture
 def service(wave: Shell) -> Iterator[str]:
     """A guarded service of the namespace ``home``, in a thread of its own; its URL."""
-    port = unused_port()
+    port = free_port()
     namespace = parse_id(identity(wave, "home")) or b""
     facts = Facts(1, bytes(32), int(time.time()), {})
 

@@ -3,12 +3,12 @@
 A line that begins with ``$ `` is a command; ``> `` or a backslash at the end goes on with it. The lines below a command
 are what it shows, stdout and stderr together; a last line ``[exit status 1]`` says which status it has instead of 0. In
 them ``…`` stands for any text, and a line ``…`` for any number of lines. A command under which nothing is shown may
-print what it likes. All of it runs in one shell, so ``cd``, ``export`` and ``&`` mean what they mean.
+print what it likes. All of it runs in one shell, so ``cd``, ``export`` and ``&`` mean what they mean; `wave` is loaded
+once for all (:mod:`tests.cli.forks`).
 """
 
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -18,6 +18,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+
+from devices.gateway.plan import GatewayPlan
+from tests.cli.forks import command
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -63,20 +66,14 @@ def matches(shown: list[str], printed: list[str]) -> bool:
     return re.fullmatch(pattern, "".join(f"{line}\n" for line in printed)) is not None
 
 
-def run(found: list[Example], directory: Path) -> list[tuple[int, list[str]]]:
+def run(found: list[Example], directory: Path, *tools: Path) -> list[tuple[int, list[str]]]:
     """Return the status and the lines of each command, run one after the other in one shell in ``directory``."""
-    tools, work, log = directory / "tools", directory / "work", directory / "log"
-    tools.mkdir()
+    work, log = directory / "work", directory / "log"
     work.mkdir()
-    wave = tools / "wave"
-    wave.write_text(
-        f'#!/bin/sh\nexec env PYTHONPATH={shlex.quote(str(ROOT))} {shlex.quote(sys.executable)} -P -m cli.main "$@"\n'
-    )
-    wave.chmod(0o755)
     script = "".join(f"{one.command}\nprintf '\\n\\036%d\\n' $?\n" for one in found)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("WAVE_", "PYTHON"))}
     environment |= {
-        "PATH": f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": ":".join([*map(str, tools), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "HOME": str(directory),
         "XDG_DATA_HOME": str(directory / "data"),
     }
@@ -106,12 +103,27 @@ def test_the_readme_does_what_it_shows() -> None:
     found = examples(README.read_text("utf-8"))
     assert found, "README.md has no ```console block with a command"
     with TemporaryDirectory(prefix="wave-") as folder:  # a short path: sockets lie below it
-        ran = run(found, Path(folder))
+        tools = Path(folder) / "tools"
+        tools.mkdir()
+        with command(tools / "wave", tools / "socket"):
+            ran = run(found, Path(folder), tools)
     for example, (status, printed) in zip(found, ran, strict=False):
         told = f"$ {example.command}\n" + "\n".join(printed)
         assert status == example.status, told
         assert not example.shown or matches(example.shown, printed), told + "\nis not\n" + "\n".join(example.shown)
     assert len(ran) == len(found), f"the shell ended before: {found[len(ran)].command}"
+
+
+def test_the_example_of_a_gateway_is_the_one_shown_with_all_that_it_leaves_out() -> None:
+    (shown,) = [
+        one.command for one in examples(README.read_text("utf-8")) if one.command.startswith("cat > gateway.toml")
+    ]
+    text = "\n".join(shown.splitlines()[1:-1])
+    example = (ROOT / "examples" / "gateway.toml").read_text("utf-8")
+    assert GatewayPlan.parse(text) == GatewayPlan.parse(example)
+    every = re.sub(r"(?m)^# (?=\[[a-z]+\]|[a-z_]+ = )", "", example)
+    assert every != example
+    assert GatewayPlan.parse(every) != GatewayPlan.parse(example)
 
 
 SAMPLE = """

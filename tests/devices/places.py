@@ -13,6 +13,8 @@ from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
+from tests.cli.conftest import Shell
+
 
 class Process:
     """A `wave` process whose lines of JSON a test waits for."""
@@ -83,14 +85,10 @@ class Place:
         self.running: list[Process] = []
 
     def wave(self, *words: str, status: int = 0) -> Any:
-        """Run a command to its end and return its JSON."""
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *words, "--json"],
-            cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=40, check=False,
-            stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        assert done.returncode == status, (words, done.stdout, done.stderr)
-        return json.loads(done.stdout)
+        """Run a command, in this process, to its end and return its JSON."""
+        ran = Shell(self.folder, self.folder / "w", self.environment)(*words, "--json")
+        assert ran.status == status, (words, ran.out, ran.err)
+        return ran.json
 
     def start(self, *words: str, **environment: str) -> Process:
         process = Process(self.folder, self.environment | environment, *words, "--json")

@@ -1,7 +1,8 @@
 """A gateway in memory and real worker processes: a world, signed models, an engine, and both HTTP applications."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from aiohttp.test_utils import TestServer
 from devices.gateway.app import Engine, Terms
 from devices.gateway.metrics import GatewayMetrics
 from devices.gateway.model import Manifest, package_bytes, sign_model
+from devices.gateway.pool import Pools, WorkerPool
 from devices.gateway.replica import MIB, Bounds
 from devices.gateway.service import admin_app, admin_rules, query_app, query_rules
 from devices.gateway.store import ModelStore
@@ -33,12 +35,13 @@ def says(text: str) -> bytes:
 class Booth:
     """The gateway of the namespace ``home``; ``ann`` may change its models and applications."""
 
-    def __init__(self, directory: Path, *, bounds: Bounds = QUICK) -> None:
+    def __init__(self, directory: Path, *, bounds: Bounds = QUICK, pools: Pools = WorkerPool) -> None:
         self.world = World()
         self.directory = directory
         self.may_admin = self.world.grant("home", "ann", "admin@home/*")
         self.by_ann = self.world.proof(self.may_admin)
         self.metrics = GatewayMetrics()
+        self.pools = pools
         self._nonces = count()
         self.engine = self.another(bounds)
 
@@ -50,6 +53,7 @@ class Booth:
             facts=self.facts,
             meter=self.metrics,
             bounds=bounds,
+            pools=self.pools,
             clock=lambda: self.world.now,
         )
 
@@ -129,10 +133,10 @@ async def _read(response: ClientResponse) -> tuple[int, Any]:
 
 
 @asynccontextmanager
-async def fronted(booth: Booth) -> AsyncIterator[Front]:
-    """Serve a booth whose engine runs."""
+async def fronted(booth: Booth, *, origins: Sequence[str] = ()) -> AsyncIterator[Front]:
+    """Serve a booth whose engine runs; ``origins`` are of pages that may ask it."""
     async with AsyncExitStack() as stack:
-        questions = await _server(stack, booth, query_rules(), query_app)
+        questions = await _server(stack, booth, query_rules(), partial(query_app, origins=origins))
         changes = await _server(stack, booth, admin_rules(), admin_app, body_bytes=package_bytes())
         yield Front(booth, questions, changes, stack)
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from devices.gateway.app import NO_MODEL
+from devices.gateway.pool import WorkerPool
 from devices.gateway.selection import NO_ANSWER
 from tests.gateway.booth import Booth, Front, says
 from wave.limits import LIMITS
@@ -211,7 +212,9 @@ async def test_questions_answered_in_one_batch_are_each_answered_by_their_askers
     clients["eve"] = await front.client("eve", "predict@home/apps/other")
     for name in ("bob", "ann"):
         await front.ask(clients[name], ADD, {"input": [0.5]})
-    for place in booth.engine.pool_of("sum")._places:
+    pool = booth.engine.pool_of("sum")
+    assert isinstance(pool, WorkerPool)
+    for place in pool._places:
         place.size.limit = 8
     first = asyncio.create_task(front.ask(clients["bob"], ADD, {"input": [1]}))
     await asyncio.sleep(0.08)

@@ -25,6 +25,7 @@ from wave.guard.client import signing
 from wave.guard.log import read_log, verify_log
 from wave.guard.provers import agent_prover
 
+PAGE = "http://127.0.0.1:4482"
 ROOT = Path(__file__).parents[2]
 PLAN = """
 namespace = "home.ent"
@@ -48,6 +49,7 @@ def running(home: Path) -> Iterator[dict[str, Any]]:
     """Run the gateway as a process while the body runs, and give what it says of itself."""
     command = [sys.executable, "-m", "cli.main", "gateway", "run", str(home / "gateway.toml"), "--json"]
     command += ["--metrics", str(home / "metrics.sock"), "--log", str(home / "decisions.log")]
+    command += ["--origin", PAGE]
     environment = {**os.environ, "WAVE_HOME": str(home)}
     process = subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -70,6 +72,13 @@ async def ask(home: Path, url: str, name: str) -> tuple[int, Any]:
         http.post(f"{url}/add/predict", json={"input": [1, 2]}) as response,
     ):
         return response.status, await response.json(content_type=None)
+
+
+async def allowed_origin(url: str) -> str | None:
+    """Return which page may ask, as the page there is told."""
+    headers = {"Origin": PAGE, "Access-Control-Request-Method": "POST"}
+    async with ClientSession() as http, http.options(f"{url}/add/predict", headers=headers) as response:
+        return response.headers.get("Access-Control-Allow-Origin")
 
 
 async def numbers(home: Path) -> str:
@@ -96,6 +105,7 @@ def test_models_are_signed_served_and_changed_by_those_who_may(
     assert main(["gateway", "sign", "--from", "ann.ent", *about, "--version", "2", "two.py"]) == 0
     with running(tmp_path) as told:
         by = ["--gateway", told["admin"], "--from", "ann.ent"]
+        assert asyncio.run(allowed_origin(told["url"])) == PAGE
         assert asyncio.run(ask(tmp_path, told["url"], "bob"))[1]["output"] == 3.0
         assert asyncio.run(ask(tmp_path, told["url"], "ann"))[0] == 401
         assert main(["gateway", "deploy", "--gateway", told["admin"], "--from", "bob.ent", "two.py"]) == 1

@@ -13,6 +13,7 @@ import pytest
 
 from devices.gateway.app import NO_MODEL, Prediction
 from devices.gateway.batching import Waiting
+from devices.gateway.pool import WorkerPool
 from devices.gateway.replica import MIB
 from devices.gateway.selection import NO_ANSWER
 from devices.gateway.store import ModelStore
@@ -221,7 +222,9 @@ async def test_the_same_question_asked_at_once_goes_to_the_model_once(booth: Boo
 async def test_a_full_queue_is_answered_by_the_default_at_once(booth: Booth) -> None:
     await booth.deploy(b"import time\ndef predict(rows):\n    time.sleep(0.5)\n    return [1] * len(rows)\n")
     booth.serve("app", "sum", objective=3.0)
-    booth.engine.pool_of("sum")._waiting = Waiting(bound=20)
+    pool = booth.engine.pool_of("sum")
+    assert isinstance(pool, WorkerPool)
+    pool._waiting = Waiting(bound=20)
     answers = [asyncio.create_task(booth.engine.predict("app", [float(row)])) for row in range(30)]
     done, rest = await asyncio.wait(answers, timeout=0.2)
     assert {one.result().explanation for one in done} == {"20 questions wait for the model already"}

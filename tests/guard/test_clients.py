@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError, web
-from aiohttp.test_utils import BaseTestServer, TestServer, unused_port
+from aiohttp.test_utils import BaseTestServer, TestServer
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
@@ -18,6 +18,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from tests.guard.gate import HOST, INFER, Gate
+from tests.ports import free_port
 from wave.dots.proof import Proof
 from wave.errors import BadSetting, NotMapped, Revoked
 from wave.guard.aiohttp import CALLER, middleware
@@ -335,7 +336,7 @@ async def served(gate: Gate) -> AsyncIterator[BaseTestServer]:
             await ws.send_str(f"you said {message.data}")
         return ws
 
-    port = unused_port()
+    port = free_port()
     gate.guard = gate.another(authorities=[f"127.0.0.1:{port}"])
     app = web.Application(middlewares=[middleware(gate.guard)])
     app.router.add_post("/models/{model}/infer", answer)

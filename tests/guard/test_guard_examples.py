@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from aiohttp.test_utils import unused_port
 
 from tests.chain.staging import served
 from tests.cli.conftest import Shell, make_shell
+from tests.ports import free_port
 from wave.agent.server import serving
 from wave.agent.settings import Settings
 from wave.chain.node import EmbeddedNode
@@ -61,7 +61,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @contextmanager
 def running(name: str, place: Place, home: Path) -> Iterator[str]:
     """Run an example until it listens, and stop it in the end; its URL."""
-    port = unused_port()
+    port = free_port()
     namespace = place.wave.done("resolve", "home").line
     process = subprocess.Popen(
         [sys.executable, str(EXAMPLES / name), namespace, str(port)],

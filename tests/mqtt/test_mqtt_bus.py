@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.mqtt.broker import Mosquitto, free_port, until
+from tests.mqtt.broker import Mosquitto, until
 from tests.mqtt.village import LIGHT, SLOT, Village, overheard
+from tests.ports import free_port
 from tests.world import HOUR
 from wave.bus import mqtt, mqtt_arrivals, mqtt_notes
 from wave.bus.message import SUBSCRIBE, Accepted, Message, Payload

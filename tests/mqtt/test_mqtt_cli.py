@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from cli.main import main
-from tests.mqtt.broker import free_port, need_mosquitto
+from tests.mqtt.broker import need_mosquitto
 from tests.mqtt.test_mqtt_lock import refused
+from tests.ports import free_port
 from wave.agent.client import AgentClient, FactsFeed
 from wave.agent.server import serving
 from wave.agent.settings import Settings

@@ -30,17 +30,13 @@ DEVICES = {"light0": "light", "lamp1": "light", "switch0": "switch", "thermostat
            "box0": "notifier"}  # fmt: skip
 
 
-class Street:
-    """One home and whoever walks by."""
+class Place:
+    """Somebody's namespace with its agent, and browsers before its page at ``url``."""
 
-    def __init__(self, stack: AsyncExitStack, settings: Settings, agent: AgentClient, site: Site) -> None:
-        self.stack = stack
+    def __init__(self, settings: Settings, agent: AgentClient) -> None:
         self.settings = settings
         self.agent = agent
-        self.site = site
         self.owner = self.person("home")
-        self.logs = settings.home / "logs"
-        self.page: Page
         self.url = ""
         self.said: list[str] = []
         self.contexts: list[BrowserContext] = []
@@ -82,6 +78,30 @@ class Street:
     async def take_back(self, dot: Dot, giver: EntitySecret) -> None:
         await self.agent.call(Revoke(preimages=(dot.preimage(giver),)))
 
+    async def visit(self, browser: Browser, url: str = "", **options: Any) -> Tab:
+        """Open the page in a browser of its own; what its console complains about fails the test in the end."""
+        settings = {"viewport": {"width": 1180, "height": 860}, "locale": "en-GB", **options}
+        context = await browser.new_context(**settings)
+        self.contexts.append(context)
+        context.set_default_timeout(10_000)
+        tab = await context.new_page()
+        tab.on("console", lambda message: self.said.append(message.text) if message.type == "error" else None)
+        tab.on("pageerror", lambda error: self.said.append(str(error)))
+        tab.on("dialog", lambda dialog: self.said.append(f"a script spoke: {dialog.message}"))
+        await tab.goto(url or self.url)
+        return tab
+
+
+class Street(Place):
+    """One home and whoever walks by."""
+
+    def __init__(self, stack: AsyncExitStack, settings: Settings, agent: AgentClient, site: Site) -> None:
+        super().__init__(settings, agent)
+        self.stack = stack
+        self.site = site
+        self.logs = settings.home / "logs"
+        self.page: Page
+
     async def device(self, instance: str) -> None:
         """Run a device with its own entity and the rights to its own resources."""
         kind = DEVICES[instance]
@@ -99,24 +119,9 @@ class Street:
         async with self.site.peer(who) as bus:
             await bus.publish(self.owner.id, where, payload)
 
-    # Browsers ------------------------------------------------------------------------------------------------------
-
     def owner_link(self) -> str:
         assert self.page.owner is not None
         return f"{self.url}#owner={self.page.owner.sessions.token()}"
-
-    async def visit(self, browser: Browser, url: str = "", **options: Any) -> Tab:
-        """Open the page in a browser of its own; what its console complains about fails the test in the end."""
-        settings = {"viewport": {"width": 1180, "height": 860}, "locale": "en-GB", **options}
-        context = await browser.new_context(**settings)
-        self.contexts.append(context)
-        context.set_default_timeout(10_000)
-        tab = await context.new_page()
-        tab.on("console", lambda message: self.said.append(message.text) if message.type == "error" else None)
-        tab.on("pageerror", lambda error: self.said.append(str(error)))
-        tab.on("dialog", lambda dialog: self.said.append(f"a script spoke: {dialog.message}"))
-        await tab.goto(url or self.url)
-        return tab
 
 
 @asynccontextmanager

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from devices.log import DecisionLog, Entry
+from devices.origin import check_origin
 from devices.page.book import KEPT, Book
 from devices.page.invitations import LIFETIME, MOST, Invitations
+from devices.page.local import static_files
 from devices.page.owner import SESSION, Owner, Sessions
 from devices.page.pictures import qr_rows
-from devices.page.server import check_public, static_files
 from devices.page.sharing import Terms, verbs
 from devices.page.view import Shown, View
 from tests.world import DAY, NOW, World
@@ -337,7 +338,7 @@ def test_the_book_keeps_the_newest(tmp_path: Path) -> None:
 
 
 def test_the_page_has_all_its_files_and_names_no_other_host() -> None:
-    files = static_files()
+    files = static_files("devices.page")
     assert {"index.html", "page.css", "main.js", "codec.js", "key.js", "icon.svg"} <= set(files)
     namespace = b"http://www.w3.org/2000/svg"  # a name, which nobody opens
     for name, (data, _) in files.items():
@@ -357,11 +358,11 @@ def test_a_qr_code_is_square_and_begins_with_its_corner() -> None:
                                   "https://a:x", "https://a?b", "https://a#b", ""])  # fmt: skip
 def test_a_public_address_that_is_none_is_bad_input(text: str) -> None:
     with pytest.raises(BadSetting):
-        check_public(text)
+        check_origin(text)
 
 
 def test_a_public_address_is_an_origin() -> None:
-    assert check_public("https://Home.example/") == "https://home.example"
+    assert check_origin("https://Home.example/") == "https://home.example"
 
 
 # What the page shows -----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
+from math import inf
 
 from wave.agent import wire
 from wave.agent.knowledge import Knowledge
@@ -100,7 +101,9 @@ class Rights:
     def graph(self, namespace: bytes) -> wire.GraphReply:
         """Draw up a namespace's delegations, dead ones too."""
         known, facts = self._knowledge, self.facts
-        dots = sorted(known.graph.dots(namespace), key=lambda dot: (dot.created, dot.id))
+        dots = sorted(
+            known.graph.dots(namespace), key=lambda dot: (dot.created, known.heights.get(dot.id) or inf, dot.id)
+        )
         people = dict.fromkeys([namespace, *(end for dot in dots for end in (dot.giver, dot.receiver))])
         gives = self._effective(dots, namespace)
         states = {one: state_of(facts.entities[one], facts, self.now) for one in people if one in facts.entities}
