@@ -1,5 +1,6 @@
 """Fixtures and settings for all tests."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,11 @@ settings.register_profile(
 settings.load_profile("wave")
 
 FIRST = (
-    "test_notebooks.py",
+    "cli/test_demo.py",
     "agent/test_kills.py",
     "chain/test_chain_quorum.py",
     "mqtt/test_mqtt_lock.py",
-    "cli/test_demo.py",
+    "test_name_wave.py",
     "page/test_page.py",
     "devices/test_home_end_to_end.py",
     "homeassistant/test_assistant_command.py",
@@ -34,6 +35,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     places = {here / name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: the garbage collector need not go through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

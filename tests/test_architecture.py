@@ -67,6 +67,11 @@ def modules() -> dict[str, ast.Module]:
     return {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text("utf-8"), str(path)) for path in paths}
 
 
+@cache
+def imports() -> dict[str, set[str]]:
+    return {name: {what for _, what in imported(tree)} for name, tree in modules().items()}
+
+
 def pure() -> list[str]:
     """Return the names of pure modules; it is asked while tests are collected, when nothing is to be read yet."""
     paths = (path.relative_to(ROOT).as_posix() for path in (ROOT / "wave").rglob("*.py"))
@@ -101,7 +106,7 @@ def test_a_pure_module_reads_no_clock_and_opens_no_file(name: str) -> None:
 
 @pytest.mark.parametrize("library", IMPORTERS)
 def test_a_library_has_one_importer(library: str) -> None:
-    importers = {name for name, tree in modules().items() if library in {what for _, what in imported(tree)}}
+    importers = {name for name, libraries in imports().items() if library in libraries}
     allowed = {path.relative_to(ROOT).as_posix() for pattern in IMPORTERS[library] for path in ROOT.glob(pattern)}
     assert importers <= allowed
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from cli.main import main
 from tests.bus.town import until
+from tests.cli.conftest import Shell
 from tests.homeassistant.own_broker import Mosquitto
 from tests.homeassistant.stock import stock
 from tests.world import made
@@ -45,14 +47,20 @@ class Owner:
         self._readers: list[threading.Thread] = []
 
     def wave(self, *words: str, status: int = 0) -> Any:
-        """Run a command to its end and return its JSON."""
-        done = subprocess.run(
-            [sys.executable, "-m", "cli.main", *words, "--json"],
-            cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=40, check=False,
+        """Run a command to its end and return its JSON; on a thread, as it has an event loop of its own."""
+        shell = Shell(self.folder, self.folder / "w", self.environment)
+        with ThreadPoolExecutor(1) as thread:
+            ran = thread.submit(shell, *words, "--json").result(40)
+        assert ran.status == status, (words, ran.out, ran.err)
+        return ran.json
+
+    def alone(self, *words: str) -> str:
+        """Run a command in a process of its own, and return what it prints."""
+        return subprocess.run(
+            [sys.executable, "-m", "cli.main", *words],
+            cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=40, check=True,
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        assert done.returncode == status, (words, done.stdout, done.stderr)
-        return json.loads(done.stdout)
+        ).stdout  # fmt: skip
 
     def start(self, *words: str) -> dict[str, Any]:
         """Start a daemon, and return what it says once it is ready."""
@@ -119,7 +127,7 @@ async def test_from_the_grants_to_the_light_and_back(owner: Owner, mosquitto: Mo
 
         assert owner.stop(owner.running[-1]) == 0
         await home.sees("light.light0", available=False)
-        gone = owner.wave(*bridge, "--broker", mosquitto.url, "--remove")["removed"]
+        gone = json.loads(owner.alone(*bridge, "--broker", mosquitto.url, "--remove", "--json"))["removed"]
         assert len(gone) == 3
         await until(lambda: not home.entities)
     log = [json.loads(line) for line in (owner.folder / "w/logs/homeassistant.log").read_text().splitlines()]
@@ -130,11 +138,8 @@ async def test_from_the_grants_to_the_light_and_back(owner: Owner, mosquitto: Mo
 
 
 def test_the_grants_are_printed_as_commands(owner: Owner) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "cli.main", *shlex.split("home assistant --as b.ent --namespace home --grants")],
-        cwd=owner.folder, env=owner.environment, capture_output=True, text=True, timeout=40, check=True,
-    )  # fmt: skip
-    lines = [shlex.split(line) for line in done.stdout.splitlines()]
+    said = owner.alone(*shlex.split("home assistant --as b.ent --namespace home --grants"))
+    lines = [shlex.split(line) for line in said.splitlines()]
     missing = "SECRET-FILE-OF-THE-HOME.ent"
     assert [line[:6] for line in lines] == [["wave", "grant", "--from", missing, "--to", "b.ent"]] * len(lines)
     assert "publish@home/s.light/+/i.dimmer/slot/brightness" in [line[-1] for line in lines]
