@@ -54,13 +54,13 @@ class Owner:
         assert ran.status == status, (words, ran.out, ran.err)
         return ran.json
 
-    def alone(self, *words: str) -> str:
-        """Run a command in a process of its own, and return what it prints."""
+    def alone(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in a process of its own, to its end."""
         return subprocess.run(
             [sys.executable, "-m", "cli.main", *words],
             cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=40, check=True,
             stdin=subprocess.DEVNULL,
-        ).stdout  # fmt: skip
+        )  # fmt: skip
 
     def start(self, *words: str) -> dict[str, Any]:
         """Start a daemon, and return what it says once it is ready."""
@@ -127,7 +127,7 @@ async def test_from_the_grants_to_the_light_and_back(owner: Owner, mosquitto: Mo
 
         assert owner.stop(owner.running[-1]) == 0
         await home.sees("light.light0", available=False)
-        gone = json.loads(owner.alone(*bridge, "--broker", mosquitto.url, "--remove", "--json"))["removed"]
+        gone = json.loads(owner.alone(*bridge, "--broker", mosquitto.url, "--remove", "--json").stdout)["removed"]
         assert len(gone) == 3
         await until(lambda: not home.entities)
     log = [json.loads(line) for line in (owner.folder / "w/logs/homeassistant.log").read_text().splitlines()]
@@ -138,8 +138,8 @@ async def test_from_the_grants_to_the_light_and_back(owner: Owner, mosquitto: Mo
 
 
 def test_the_grants_are_printed_as_commands(owner: Owner) -> None:
-    said = owner.alone(*shlex.split("home assistant --as b.ent --namespace home --grants"))
-    lines = [shlex.split(line) for line in said.splitlines()]
+    done = owner.alone(*shlex.split("home assistant --as b.ent --namespace home --grants"))
+    lines = [shlex.split(line) for line in done.stdout.splitlines()]
     missing = "SECRET-FILE-OF-THE-HOME.ent"
     assert [line[:6] for line in lines] == [["wave", "grant", "--from", missing, "--to", "b.ent"]] * len(lines)
     assert "publish@home/s.light/+/i.dimmer/slot/brightness" in [line[-1] for line in lines]
