@@ -43,7 +43,8 @@ HOST = "models.example"
 PATH = "/models/alpha/infer"
 BODY = b'{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1.0]}]}'
 RULES = [Rule("POST", "/models/{model}/infer", "predict", "models/{model}")]
-PROOFS = 400  # shown for the first time, in each turn as many others
+PROOFS = 400  # shown for the first time, and then again
+TOGETHER = 20  # of a kind, before the next kind has its turn
 SIGHT_BOUND = 1.5
 THROUGHPUT_BOUND = 1 / 0.8
 TURNS = 60
@@ -123,25 +124,40 @@ def _signed(town: Town, shown: str, number: int) -> HttpRequest:
 
 
 async def _sights() -> tuple[float, float]:
-    """Return what it costs to admit at first and at further sight, against bare signatures over the same bytes."""
+    """Return what it costs to admit at first and at further sight, against bare signatures over the same bytes.
+
+    All requests are made before any is asked: a service has nothing to make between two of them. First sights, further
+    ones and bare signatures take turns, some at a time.
+    """
     town, numbers = Town(), count()
     guard = town.guard(HOST)
+    proofs = [town.proof(number) for number in range(PROOFS)]
+    new = [_signed(town, whole(proof), next(numbers)) for proof in proofs]
+    old = [_signed(town, by_id(proof), next(numbers)) for proof in proofs]
+    one = [_bare_parts(town, request) for request in old]
+    four = [[*_parts_of(town, proof), *_bare_parts(town, request)] for proof, request in zip(proofs, new, strict=True)]
     first, seen, bare_four, bare_one = [], [], [], []
-    key = town.sender.entity.verify_key
-    for number in range(PROOFS):
-        proof = town.proof(number)
-        new = _signed(town, whole(proof), next(numbers))
-        old = _signed(town, by_id(proof), next(numbers))
-        first.append(await _seconds(guard.admit, new))
-        seen.append(await _seconds(guard.admit, old))
-        of_new, of_old = read(new), read(old)
-        dots = [
-            (giver.entity.verify_key, signing_input(DOT, dot.body), dot.signature)
-            for giver, dot in zip(town.people, proof.dots, strict=False)
-        ]
-        bare_four.append(_bare([*dots, (key, of_new.base, of_new.value)]))
-        bare_one.append(_bare([(key, of_old.base, of_old.value)]))
+    for begin in range(0, PROOFS, TOGETHER):
+        some = slice(begin, begin + TOGETHER)
+        first += [await _seconds(guard.admit, request) for request in new[some]]
+        bare_four += [_bare(parts) for parts in four[some]]
+        seen += [await _seconds(guard.admit, request) for request in old[some]]
+        bare_one += [_bare(parts) for parts in one[some]]
     return median(first) / median(bare_four), median(seen) / median(bare_one)
+
+
+def _bare_parts(town: Town, request: HttpRequest) -> list[tuple[bytes, bytes, bytes]]:
+    """Return key, message and signature of a request."""
+    signed = read(request)
+    return [(town.sender.entity.verify_key, signed.base, signed.value)]
+
+
+def _parts_of(town: Town, proof: Proof) -> list[tuple[bytes, bytes, bytes]]:
+    """Return key, message and signature of each DoT of a proof."""
+    return [
+        (giver.entity.verify_key, signing_input(DOT, dot.body), dot.signature)
+        for giver, dot in zip(town.people, proof.dots, strict=False)
+    ]
 
 
 async def _seconds(admit: Callable[[HttpRequest], Awaitable[object]], request: HttpRequest) -> float:
