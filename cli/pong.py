@@ -30,6 +30,7 @@ RL: Final = "rl"
 _RANDOM, _RULE = "random", "rule"
 _SECONDS: Final = 600.0
 _EXTRA: Final = "install what pong needs: pip install 'wave-auth[pong]', or make setup-heavy"
+_SEED: Final = click.IntRange(0, 2**32 - 1)
 _HEAD: Final = 2  # the line of a set's first row
 
 _directory = click.option(
@@ -67,7 +68,7 @@ def pong_data(session: Session, *, directory: str | None) -> None:
 @_directory
 @click.option("--set", "file", type=FILE, metavar="FILE.csv.gz", help="Imitate the recorded play in FILE.")
 @click.option("--classifier", default="tree", show_default=True, help="What imitates: tree or network.")
-@click.option("--seed", default=1, show_default=True, help="Of what the training draws.")
+@click.option("--seed", type=_SEED, default=1, show_default=True, help="Of what the training draws.")
 @_seconds
 @click.argument("kind")
 def pong_train(
@@ -96,7 +97,7 @@ def pong_train(
 @click.option(
     "--steps", type=click.IntRange(min=1), default=200_000, show_default=True, help="That each may play at most."
 )
-@click.option("--seed", default=1, show_default=True, help="Of what is drawn.")
+@click.option("--seed", type=_SEED, default=1, show_default=True, help="Of what is drawn.")
 def pong_tune(session: Session, *, directory: str | None, trials: int, steps: int, seed: int) -> None:
     """Search for the parameters of reinforcement learning: try some, and drop early those that learn slowly.
 
@@ -455,8 +456,11 @@ def _tracked(journal: "Journal", kind: str, trained: "Trained", data: "DataSet |
 
 def _policy(journal: "Journal", player: str) -> "Batch":
     """Return the policy that a player's name stands for; :class:`UnknownRun`, :class:`BadModel`."""
+    import numpy as np
+
     from devices.pong.evaluate import RULE, of_onnx, random_moves
     from devices.pong.export import SUFFIX
+    from devices.pong.field import OBSERVATION
     from wave.entities.keyring import read_file
     from wave.errors import BadModel
     from wave.limits import LIMITS
@@ -467,9 +471,11 @@ def _policy(journal: "Journal", player: str) -> "Batch":
         return of_onnx(journal.model(journal.find(player)))
     data = read_file(Path(player), bound=LIMITS.model_bytes)
     try:
-        return of_onnx(data)
+        policy = of_onnx(data)
+        policy(np.zeros((2, len(OBSERVATION)), np.float32))
     except Exception as error:  # noqa: BLE001 - ONNX Runtime has a family of its own for each fault
-        raise BadModel(f"{player} is no ONNX model: {str(error)[:200]}") from None
+        raise BadModel(f"{player} is no model that plays: {str(error)[:200]}") from None
+    return policy
 
 
 def _told(run: "Run") -> str:

@@ -108,6 +108,7 @@ class Limits:
     results_kept_bytes: int = 64 * 1024 * 1024
     recording_bytes: int = 64 * 1024 * 1024  # of a file of recorded play
     recording_text_bytes: int = 256 * 1024 * 1024  # of its rows, taken out of it
+    recording_rows: int = 1_000_000
     recording_players: int = 64  # each of whom is compared with each
     batch_objects: int = 4_096  # objects under one anchored root
     batch_bytes: int = 4 * 1024 * 1024

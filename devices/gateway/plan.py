@@ -1,5 +1,6 @@
 """What a gateway serves to begin with, as written in GATEWAY.toml. What is changed while it runs is kept, and wins."""
 
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def _ray(table: Mapping[str, Any], models: Iterable[ModelPlan]) -> RaySettings:
     _known(table, "ray", {"address", "num_cpus", "autoscaling"})
     default = RaySettings()
     num_cpus = table.get("num_cpus", default.num_cpus)
-    if type(num_cpus) not in (int, float) or not num_cpus >= 0:
+    if type(num_cpus) not in (int, float) or not 0 <= num_cpus < math.inf:
         raise BadSetting("ray: num_cpus is a number that is not below 0")
     return RaySettings(
         _text(table, "address", "ray", default.address),

@@ -65,7 +65,8 @@ class Autoscaling:
         ):
             raise BadSetting(f"autoscaling: 1 <= min_replicas <= max_replicas <= {LIMITS.model_replicas}")
         delays = self.upscale_delay_s, self.downscale_delay_s
-        if any(type(one) not in (int, float) for one in (*delays, self.target_ongoing_requests)) or not (
+        numbers = (*delays, self.target_ongoing_requests)
+        if any(type(one) not in (int, float) or not math.isfinite(one) for one in numbers) or not (
             self.target_ongoing_requests > 0 and min(delays) >= 0
         ):
             raise BadSetting("autoscaling: the target is a number above 0, and delays are not below 0")
@@ -296,9 +297,9 @@ class RayCluster:
         scaling = self._settings.of(manifest.model)
         return IN_FLIGHT if scaling is None else math.ceil(scaling.target_ongoing_requests)
 
-    def sealed(self, batch: bytes) -> bytes:
-        """Return what shows that a batch comes from here."""
-        return seal(self._key, batch)
+    def sealed(self, manifest: Manifest, batch: bytes) -> bytes:
+        """Return what shows that a batch comes from here, and is for that model."""
+        return seal(self._key, manifest.digest, batch)
 
     def _name(self, manifest: Manifest) -> str:
         """Return the application that a version of a model is in the cluster."""
@@ -322,7 +323,11 @@ def _look(address: str) -> None:
         raise BadSetting(f"{address[:80]!r} is no address of a Ray cluster", hint="write local, auto or HOST:PORT")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECTING).close()
-    except (OSError, OverflowError) as error:
+    except (
+        OSError,
+        OverflowError,
+        ValueError,
+    ) as error:  # a name may be none for other reasons than that nobody has it
         raise ClusterUnavailable(f"there is no Ray cluster at {address!r}: {error}") from None
 
 

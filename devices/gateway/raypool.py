@@ -156,7 +156,7 @@ class RayPool:
         batch = json.dumps(rows, separators=(",", ":")).encode("ascii")
         try:
             async with asyncio.timeout(self._patience):
-                told = json.loads(await self._handle.answer.remote(batch, self._cluster.sealed(batch)))
+                told = json.loads(await self._handle.answer.remote(batch, self._cluster.sealed(self.manifest, batch)))
         except TimeoutError:
             raise ReplicaLost(f"no answer within {self._patience:g} s") from None
         except (RayError, RayServeException) as error:

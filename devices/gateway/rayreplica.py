@@ -22,9 +22,9 @@ HERE_ALONE: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # "0": Ray listens at t
 _log = logging.getLogger(__name__)
 
 
-def seal(key: bytes, batch: bytes) -> bytes:
-    """Return what shows that a batch comes from the gateway that drew ``key``."""
-    return hmac.digest(key, b"wave/batch/v1\0" + batch, "sha256")
+def seal(key: bytes, digest: bytes, batch: bytes) -> bytes:
+    """Return what shows that a batch comes from the gateway that drew ``key``, and is for the model with that hash."""
+    return hmac.digest(key, b"wave/batch/v1\0" + digest + batch, "sha256")
 
 
 def _listen_here_alone() -> None:
@@ -85,7 +85,7 @@ class ModelReplica:
 
     async def answer(self, batch: bytes, sealed: bytes) -> bytes:
         """Return the outputs of a batch, or what went wrong, as JSON; :class:`NotSigned`."""
-        if not hmac.compare_digest(seal(self._key, batch), sealed):
+        if not hmac.compare_digest(seal(self._key, self._manifest.digest, batch), sealed):
             raise NotSigned("a model's replica answers its gateway alone", hint="ask the gateway, with your proof")
         told = await asyncio.shield(self._answered(json.loads(batch)))  # read to its end, whoever still waits for it
         return json.dumps(told, separators=(",", ":")).encode("ascii")

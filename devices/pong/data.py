@@ -13,11 +13,13 @@ import gzip
 import hashlib
 import io
 import random
+import re
 import zlib
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Self
@@ -34,6 +36,7 @@ COLUMNS: Final = ("player", "game", "step", *OBSERVATION, "action")
 SUFFIX: Final = ".csv.gz"
 
 _SEED: Final = 2018
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _ACTION: Final = len(COLUMNS) - 1
 _FIRST_SEEN: Final = 3  # column of the observation
 
@@ -146,9 +149,14 @@ class DataSet:
     def parse(cls, text: bytes) -> Self:
         """Return the set that is written so; :class:`BadDataSet`."""
         try:
-            head, *rows = csv.reader(io.StringIO(text.decode("ascii"), newline=""), strict=True)
-            if tuple(head) != COLUMNS:
+            lines = csv.reader(io.StringIO(text.decode("ascii"), newline=""), strict=True)
+            if tuple(next(lines, ())) != COLUMNS:
                 raise BadDataSet(f"the columns of recorded play are {', '.join(COLUMNS)}")
+            rows = list(islice(lines, LIMITS.recording_rows + 1))
+            if len(rows) > LIMITS.recording_rows:
+                raise BadDataSet(f"recorded play of more than {LIMITS.recording_rows:,} rows")
+            if not all(_NAME.fullmatch(row[0]) for row in rows):
+                raise BadDataSet("a player's name is 1 to 64 letters, digits, dots, hyphens and underscores")
             found = cls._of([(row[0], int(row[1]), int(row[2]), _numbers(row), int(row[_ACTION])) for row in rows])
         except (ValueError, IndexError, csv.Error, UnicodeDecodeError, OverflowError) as error:
             raise BadDataSet(f"this is no recorded play: {error}") from None

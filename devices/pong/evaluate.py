@@ -86,6 +86,8 @@ def of_onnx(data: bytes) -> Batch:
 
     def policy(seen: NDArray[np.float32]) -> NDArray[np.int64]:
         found: NDArray[np.int64] = session.run([session.get_outputs()[0].name], {name: seen})[0]
+        if found.shape != seen.shape[:1] or not np.isin(found, ACTIONS).all():
+            raise ValueError("its first output is not one action for each observation")
         return found
 
     return policy

@@ -496,6 +496,40 @@ def test_a_queue_of_the_older_form_is_carried_over(tmp_path: Path) -> None:
     assert batch.objects == (objects[4][1], objects[6][1])
 
 
+def test_what_an_older_release_queued_again_is_there_once(tmp_path: Path) -> None:
+    """Somebody went back to it for a while: one object in a batch of its, another one waiting."""
+    path, objects = tmp_path / "outbox.sqlite", queued(5)
+    box = Outbox(path)
+    assert box.queue(objects[:2]) == 2
+    box.close()
+    batch = Batch.build(data for _, data in objects[1:3])
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(
+            "CREATE TABLE queue (seq INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB UNIQUE NOT NULL, data BLOB, root BLOB)"
+        )
+        roots = (None, batch.root, batch.root, None, None)
+        database.executemany(
+            "INSERT INTO queue (id, data, root) VALUES (?, ?, ?)",
+            [(*one, root) for one, root in zip(objects, roots, strict=True)],
+        )
+    box = Outbox(path)
+    assert box.counts() == {"waiting": 5, "objects": 5, "unanchored": 0}
+    formed = box.form(Batches(tmp_path / "batches").keep)
+    assert formed is not None
+    assert sorted(formed.objects) == sorted(data for _, data in objects)
+
+
+def test_a_batch_that_was_anchored_before_is_looked_at_again(tmp_path: Path) -> None:
+    """The home forgot that it was, as it does when its copy of the chain is built anew."""
+    ledger, batches = Ledger(automatic=True), Batches(tmp_path / "batches")
+    box = Outbox(tmp_path / "outbox.sqlite")
+    for _ in range(2):
+        assert box.queue(queued(3)) == 3
+        assert box.form(batches.keep) is not None
+        Postman(box, ledger, ledger).finish([entry.seq for entry in box.pending()])
+        assert (box.pending(), box.counts()["objects"]) == ([], 0)
+
+
 def test_the_batch_is_on_the_disk_before_anything_says_that_it_will_be_anchored(box: Outbox) -> None:
     def keep(_: Batch) -> None:
         assert box.pending() == []

@@ -5,7 +5,9 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -14,7 +16,17 @@ from tests.guard.gate import Gate
 from wave.agent.settings import Settings
 from wave.chain.client import ChainClient
 from wave.chain.node import EmbeddedNode
-from wave.errors import ChainUnavailable, GuardClosed, Revoked, StaleFacts, StateLocked, WrongChain
+from wave.errors import (
+    ChainReorganised,
+    ChainUnavailable,
+    GuardClosed,
+    NoQuorum,
+    Revoked,
+    StaleFacts,
+    StateLocked,
+    WaveError,
+    WrongChain,
+)
 from wave.guard import facts
 from wave.guard.decorator import guarded, sign_call
 from wave.guard.facts import ChainFacts
@@ -101,6 +113,29 @@ async def test_while_the_chain_is_away_what_is_known_stands_until_it_is_stale(tm
             with pytest.raises(WrongChain):
                 await guard.admit(gate.signed())
         assert gate.entries[-1]["decision"] != gate.entries[-2]["decision"]
+
+
+@pytest.mark.parametrize("doubt", [ChainReorganised, NoQuorum, WrongChain])
+async def test_what_may_have_been_taken_back_is_not_used_because_the_chain_is_silent_afterwards(
+    doubt: type[WaveError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate()
+    with (
+        EmbeddedNode.open(tmp_path / "chain", clock=lambda: gate.world.now) as node,
+        served(node, path=tmp_path / "c.sock") as url,
+        ChainFacts(settings(tmp_path / "home", url), kept=0.0) as source,
+    ):
+        guard = guard_of(gate, source)
+        assert await guard.admit(gate.signed())
+        for told in (doubt, ChainUnavailable, ChainUnavailable):
+            with monkeypatch.context() as patch:
+                patch.setattr(source._follower, "sync", Mock(side_effect=told("as told")))
+                with pytest.raises(doubt):
+                    await guard.admit(gate.signed())
+        for _ in range(2):  # the first waits for nobody, if the chain is slow
+            with suppress(doubt):
+                await guard.admit(gate.signed())
+        assert await guard.admit(gate.signed())
 
 
 def test_a_chain_that_hangs_holds_up_nobody_for_long(

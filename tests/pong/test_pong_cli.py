@@ -4,6 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+from onnx import TensorProto
+from onnx.helper import (
+    make_graph,
+    make_model,
+    make_node,
+    make_operatorsetid,
+    make_tensor_value_info,
+)
 
 from cli.main import main
 from devices.pong.data import ADA, SETS, recorded
@@ -34,6 +42,16 @@ def test_players_without_a_run_are_compared(home: Path, capsys: pytest.CaptureFi
     ran = capsys.readouterr()
     assert [line.split()[0] for line in ran.out.splitlines()] == ["player", "rule", "random", str(file)]
     assert "rule plays 20 games" in ran.err
+
+
+def test_a_model_that_does_not_play_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = make_tensor_value_info("input", TensorProto.FLOAT, ["n", 8])
+    told = make_tensor_value_info("output", TensorProto.FLOAT, ["n", 8])
+    graph = make_graph([make_node("Identity", ["input"], ["output"])], "itself", [seen], [told])
+    model = make_model(graph, opset_imports=[make_operatorsetid("", 18)], ir_version=10)
+    (home / "itself.onnx").write_bytes(model.SerializeToString())
+    assert main(["pong", "evaluate", str(home / "itself.onnx")]) == 3
+    assert "one action for each observation" in capsys.readouterr().err
 
 
 def test_where_nothing_was_trained_there_are_no_runs(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

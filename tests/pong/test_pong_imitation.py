@@ -85,8 +85,10 @@ ROW = "ada,0,0,0.4,0,0.6,0.5,-0.3,0.1,0.6,0.5,1"
         f"{HEAD}\n{ROW.replace('ada,0', 'ada,99999999999999999999')}",
         f"{HEAD}\n{ROW.replace('ada', 'ädä')}",
         f'{HEAD}\n"{ROW}',
+        f"{HEAD}\n{ROW.replace('ada', 'a' * 65)}",
+        f"{HEAD}\n{ROW.replace('ada', 'ada' + chr(0))}",
     ],
-    ids="empty no_row other_columns more less no_action nan no_number no_game not_ascii quote".split(),  # noqa: SIM905
+    ids="empty no_row other_columns more less no_action nan no_number no_game not_ascii quote long nul".split(),  # noqa: SIM905
 )
 def test_a_file_that_is_no_recorded_play_is_refused(text: str, tmp_path: Path) -> None:
     assert len(DataSet.parse(f"{HEAD}\n{ROW}\n".encode())) == 1

@@ -107,6 +107,7 @@ class Engine:
         self._checkers: ThreadPoolExecutor | None = None
         self.progress: Callable[[int, int], None] | None = None
         """Told, while blocks are taken in, the height that was reached and that of the chain's head."""
+        self._doubt: WaveError | None = None  # what is known may be what the chain took back
         self._heard = float(self._follower.facts.time) if settings.chain == EMBEDDED else float("-inf")
         self._history = History(settings.home, self._chain, self._follower, settings.confirmations)
         self._known: Knowledge | None = None
@@ -176,15 +177,19 @@ class Engine:
         if due or anew or (at_least is not None and facts.height < at_least):
             try:
                 facts = self._sync()
-            except (WrongChain, ChainReorganised, NoQuorum):
+            except (WrongChain, ChainReorganised, NoQuorum) as error:
+                self._doubt = error
                 raise  # what was heard before may be what the chain took back
             except ChainUnavailable:
                 if facts.height < 0:
                     raise
+        if self._doubt is not None:  # nor does silence after it make that any better
+            raise type(self._doubt)(self._doubt.message, hint=self._doubt.hint)
         return replace(facts, entities=self.knowledge.entities)
 
     def _sync(self) -> Facts:
         facts = self._follower.sync(self.progress)
+        self._doubt = None
         self._heard = self._clock()
         self.registrar.after_sync()
         return facts

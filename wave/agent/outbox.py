@@ -67,6 +67,9 @@ CREATE TABLE IF NOT EXISTS formed (
 """
 _OLDER_QUEUE: Final = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'queue'"
 _FROM_OLDER_QUEUE: Final = (  # it had the root beside each object; a batch's objects have to come together now
+    # what an older release queued again after a newer one: once is enough, and its batch is not whole without it
+    "UPDATE queue SET root = NULL WHERE root IN (SELECT root FROM queue WHERE id IN (SELECT id FROM queued))",
+    "DELETE FROM queue WHERE id IN (SELECT id FROM queued)",
     "INSERT INTO queued (id, data) SELECT id, data FROM queue ORDER BY root IS NULL, root, seq",
     (
         "INSERT INTO formed SELECT root, min(queued.seq), max(queued.seq), count(*) FROM queue JOIN queued USING (id)"
@@ -439,7 +442,7 @@ class Outbox:
             self._database.execute("INSERT INTO formed VALUES (?, ?, ?, ?)", (batch.root, *formed))
             self._database.execute(
                 "INSERT INTO acts (kind, key, payload) VALUES (?, ?, ?) ON CONFLICT (kind, key) DO UPDATE SET"
-                " state = 'queued', step = 0 WHERE state = 'failed'",
+                " state = 'queued', step = 0 WHERE state IN ('failed', 'done')",
                 anchor_act(batch),
             )
         self._formed[batch.root] = formed

@@ -26,6 +26,7 @@ from wave.errors import (
 )
 from wave.limits import LIMITS
 
+_DOUBTS: Final = (WrongChain, ChainReorganised, NoQuorum)  # what is known may be what the chain took back
 _FAR: Final = 1.0  # seconds between two questions to a chain elsewhere, which may count them
 _PATIENCE: Final = 2.0  # seconds for which a check waits for the chain, before it goes by what is known
 
@@ -113,14 +114,16 @@ class ChainFacts:
     def _sync(self) -> WaveError | None:
         """Take in what is new, and return what was in the way."""
         found: WaveError | None = None
+        doubted = self._failed if isinstance(self._failed, _DOUBTS) else None  # until the chain has been read again
         try:
             self._facts = self._follower.sync()
+            doubted = None
         except WaveError as error:
             found = error
+            doubted = error if isinstance(error, _DOUBTS) else doubted
         finally:
-            known = self._facts.height >= 0 and not isinstance(found, WrongChain | ChainReorganised | NoQuorum)
             with self._lock:
-                self._failed = None if known else found
+                self._failed = doubted or (found if self._facts.height < 0 else None)
                 self._asked = time.monotonic()
                 self._turn = None
         return found

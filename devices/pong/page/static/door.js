@@ -15,8 +15,14 @@ function command(text) {
   return el("div", { class: "command" }, el("pre", {}, text), copy);
 }
 
-// Return what the namespace's owner runs to grant these rights, by the name that the namespace has here.
+const WORD = /^[A-Za-z0-9_.:*/-]+$/;
+
+// Return what the namespace's owner runs to grant these rights, by the name that the namespace has here. Gateways name
+// resources, and models; what is no plain word gets into no command.
 export function grantCommand({ name, namespace }, key, rights) {
+  if (![name || namespace, ...rights.flat()].every((one) => WORD.test(one))) {
+    return el("p", { class: "refused" }, "What the gateway asks for is no right that could be granted.");
+  }
   const quoted = rights.map(([permission, resource]) => `'${permission}@${name || namespace}/${resource}'`);
   return command(`wave grant --from ${name || "OWNER"}.ent --to ${key} ${quoted.join(" ")}`);
 }

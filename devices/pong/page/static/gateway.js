@@ -24,10 +24,14 @@ async function problemOf(answer) {
   return told.detail ? told : { code: `http.${answer.status}`, detail: told.cause ?? `it answered ${answer.status}` };
 }
 
+// What a gateway may want: one resource, whose name a person can put into a command as it stands.
+const PLAIN = /^[A-Za-z0-9_.-]+(\/[A-Za-z0-9_.-]+)*$/;
+
 function challengeOf(answer) {
   const [scheme, ...rest] = (answer.headers.get("WWW-Authenticate") ?? "").split(" ");
   const named = Object.fromEntries([...rest.join(" ").matchAll(PARAMETER)].map(([, name, value]) => [name, value]));
-  return scheme === "WAVE" && named.namespace && named.resource ? named : null;
+  const meant = PLAIN.test(named.namespace ?? "") && PLAIN.test(named.resource ?? "") && named.permission === "predict";
+  return scheme === "WAVE" && meant ? named : null;
 }
 
 export class Gateway {
