@@ -1,6 +1,7 @@
 """The search for PPO's parameters: Ray Tune tries some, and gives up early (ASHA) on those that learn slowly."""
 
 import os
+import stat
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from ray import tune  # noqa: E402 - it reads that when it is loaded
 from ray.tune.schedulers import ASHAScheduler  # noqa: E402
 
 from devices.pong.reinforce import RUNNERS, Figures, Settings, cluster, iterate, learner  # noqa: E402
+from wave.errors import BadSetting  # noqa: E402
 
 NAME: Final = "search"  # of the directory that a search has
 GRACE: Final = 100_000  # steps that each trial may play before it is compared
@@ -43,6 +45,15 @@ class Trial(NamedTuple):
     error: str | None
 
 
+def _check_own(directory: Path) -> None:
+    for path in (directory, *directory.rglob("*")):
+        state = path.lstat()
+        if state.st_uid != os.getuid() or state.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise BadSetting(
+                f"others may write to {path}", hint="go on only with a search of your own, or name another --dir"
+            )
+
+
 def search(
     directory: Path,
     *,
@@ -54,7 +65,8 @@ def search(
 ) -> list[Trial]:
     """Try so many settings, ``steps`` each at most, and return what was found, best first.
 
-    A search that was stopped goes on where it was: its directory holds which trials are done.
+    A search that was stopped goes on where it was: its directory holds which trials are done. Ray Tune runs what stands
+    there, so one that others may write to is refused: :class:`BadSetting`.
     """
     place = directory.absolute()
     place.mkdir(parents=True, exist_ok=True)
@@ -63,6 +75,7 @@ def search(
         kept = str(place / NAME)
         attempt = tune.with_resources(tune.with_parameters(_attempt, seed=seed, steps=steps), {"cpu": 1})
         if tune.Tuner.can_restore(kept):
+            _check_own(Path(kept))
             tuner = tune.Tuner.restore(kept, attempt, resume_unfinished=True, restart_errored=True)
         else:
             tuner = tune.Tuner(
