@@ -354,6 +354,15 @@ def test_a_chain_that_is_not_the_one_followed_ends_every_check(
         with pytest.raises(error):
             house.engine.call(question)
 
+    def be_silent(*_: object) -> Facts:
+        raise ChainUnavailable("nothing comes any more")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.engine._follower, "sync", be_silent)
+        house.clock.now += LIMITS.max_staleness / 8
+        with pytest.raises(error):
+            house.engine.call(questions[0])
+
 
 def test_a_chain_that_stops_is_reported_by_every_check(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was heard stands as long as it is fresh, and then nothing is answered from it."""
