@@ -54,25 +54,27 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
 def subscribed(shell: Shell, *words: str, said: list[str] | None = None) -> Iterator[Iterator[Any]]:
     """Run ``wave subscribe`` and give what it tells, a document for each message; ``said`` gets its words at the end.
 
-    Told to stop, it ends well, unless it had ended already.
+    With ``-n`` it ends by itself, and otherwise when it is told to stop; well, both times.
     """
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-P", "-c", START, str(ROOT), "subscribe", "--json", *words],
         cwd=shell.directory,
         env={"PATH": "", "WAVE_HOME": str(shell.home), **shell.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    try:
-        assert process.stderr
-        assert "listening to" in process.stderr.readline()
-        yield map(json.loads, process.stdout or ())
-    finally:
-        process.terminate()
-        _, words_said = process.communicate(timeout=20)
-        if said is not None:
-            said += words_said.splitlines()
+    ) as process:
+        try:
+            assert process.stderr
+            assert "listening to" in process.stderr.readline()
+            yield map(json.loads, process.stdout or ())
+            if "-n" not in words:
+                process.terminate()
+            _, words_said = process.communicate(timeout=20)
+            if said is not None:
+                said += words_said.splitlines()
+        finally:
+            process.kill()
     assert process.returncode == 0
 
 
