@@ -94,6 +94,7 @@ class Limits:
     sessions: int = 4_096  # of one guard
     sessions_per_sender: int = 64
     session_lifetime: int = 3600  # seconds
+    session_request: int = 60  # seconds for which a request of a session counts
     session_window: int = 1024  # requests of a session that may overtake one another
     model_bytes: int = 256 * 1024 * 1024  # of a model's file
     model_manifest_bytes: int = 512 * 1024

@@ -11,13 +11,13 @@ from aiohttp.typedefs import Middleware
 
 from devices.gateway.answers import MODELS_HEADER
 from devices.origin import check_origin
-from wave.guard.signature import PROOF_HEADER
+from wave.guard.signature import CARRIED
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _PREFLIGHT: Final = {
     hdrs.ACCESS_CONTROL_ALLOW_METHODS: "GET, POST",
-    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: f"Content-Digest, Content-Type, Signature, Signature-Input, {PROOF_HEADER}",
+    hdrs.ACCESS_CONTROL_ALLOW_HEADERS: ", ".join(("content-type", *CARRIED)),
     hdrs.ACCESS_CONTROL_MAX_AGE: "600",
     hdrs.CACHE_CONTROL: "no-store",
 }

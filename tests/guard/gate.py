@@ -11,7 +11,7 @@ from wave.errors import Unavailable
 from wave.guard.guard import Caller, Guard
 from wave.guard.rules import Rule, Rules
 from wave.guard.shown import whole
-from wave.guard.signature import PROOF_HEADER, HttpRequest, sign
+from wave.guard.signature import PROOF_HEADER, SESSION_HEADER, HttpRequest, sign
 
 HOST = "models.example"
 INFER = "/models/alpha/infer"
@@ -35,6 +35,7 @@ class Gate:
         self.proof = self.world.proof(self.path)
         self.entries: list[Mapping[str, Any]] = []
         self.down = False
+        self.quick = 0  # requests that took one step
         self._numbers = count()
         self.guard = self.another(**settings)
 
@@ -89,6 +90,13 @@ class Gate:
 
     async def admit(self, request: HttpRequest) -> Caller:
         return await self.guard.admit(request)
+
+    async def enter(self, request: HttpRequest) -> Caller | None:
+        """Admit a request in the two steps that adapters make."""
+        place, session = request[:5], request.headers.get(SESSION_HEADER)
+        caller = None if session is None else await self.guard.again(place, session, request.body)
+        self.quick += caller is not None
+        return caller or await self.guard.enter(request, place)
 
 
 def with_headers(request: HttpRequest, more: Mapping[str, str]) -> HttpRequest:

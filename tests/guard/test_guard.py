@@ -34,6 +34,7 @@ from wave.errors import (
     Revoked,
     StaleFacts,
     Unavailable,
+    UnknownSession,
     WaveError,
     WrongAuthority,
     WrongNamespace,
@@ -146,14 +147,8 @@ CASES: dict[str, tuple[Callable[[Gate], HttpRequest], type[WaveError], int]] = {
         401,
     ),
     "a session never begun": (
-        lambda gate: with_headers(
-            gate.signed(),
-            {
-                "signature-input": gate.signed().headers["signature-input"].replace('tag="wave"', 'tag="wave-session"'),
-                "signature": f"wave=:{'A' * 43}=:",
-            },
-        ),
-        WaveError,
+        lambda gate: with_headers(gate.signed(), {"wave-session": f"{'A' * 22}.1.{NOW}.{'0' * 64}"}),
+        UnknownSession,
         403,
     ),
     "signed an hour ago": (lambda gate: gate.signed(created=NOW - HOUR), MessageStale, 403),

@@ -14,7 +14,7 @@ from aiohttp.typedefs import Middleware
 from wave.errors import BodyTooLarge, NotMapped, WaveError
 from wave.guard.guard import SESSION_PATH, Caller, Guard
 from wave.guard.refusal import Answer
-from wave.guard.signature import HttpRequest
+from wave.guard.signature import SESSION_HEADER, HttpRequest
 
 CALLER: Final[web.RequestKey[Caller | None]] = web.RequestKey("wave")
 _LOOK_AGAIN: Final = 0.25  # seconds between looks whether an open websocket's right still holds
@@ -27,29 +27,41 @@ def middleware(guard: Guard) -> Middleware:
 
     @web.middleware
     async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
+        headers, place, caller = request.headers, None, None
         try:
-            given = await _read(request, guard.body_bytes)
-            if given.path == SESSION_PATH and given.method == hdrs.METH_POST:
-                return _response(await guard.begin_session(given))
-            caller = await guard.enter(given)
-        except WaveError as error:
-            return _response(guard.refusal(request.method, request.raw_path.partition("?")[0], error))
+            body = await request.read()
+            session = headers.get(SESSION_HEADER)
+            if session is not None:
+                place = (
+                    request.method,
+                    request.raw_path,
+                    request.rel_url.raw_path,
+                    request.scheme,
+                    headers.get(hdrs.HOST),
+                )
+                caller = await guard.again(place, session, body)
+            if caller is None:
+                given = _request(request, body, guard.body_bytes)
+                if given.path == SESSION_PATH and given.method == hdrs.METH_POST:
+                    return _response(await guard.begin_session(given))
+                caller = await guard.enter(given, place)
+        except (WaveError, web.HTTPRequestEntityTooLarge) as error:
+            refused = (
+                error if isinstance(error, WaveError) else BodyTooLarge("the body is larger than this service takes")
+            )
+            return _response(guard.refusal(request.method, request.raw_path.partition("?")[0], refused))
         request[CALLER] = caller
-        if caller is not None and hdrs.UPGRADE in request.headers:
+        if hdrs.UPGRADE in headers and caller is not None:
             return await _while_allowed(guard, caller, handler(request))
         return await handler(request)
 
     return guarded
 
 
-async def _read(request: web.Request, bound: int) -> HttpRequest:
+def _request(request: web.Request, body: bytes, bound: int) -> HttpRequest:
     path, mark, query = request.raw_path.partition("?")
     if not path.startswith("/") or request.rel_url.raw_path != path:
         raise NotMapped("a request whose target is not a plain path")
-    try:
-        body = await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise BodyTooLarge("the body is larger than this service takes") from None
     if len(body) > bound:
         raise BodyTooLarge(f"a body of {len(body)} bytes; at most {bound} are accepted")
     headers = request.headers

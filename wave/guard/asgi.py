@@ -3,14 +3,14 @@
 The application finds who asks as ``scope["wave"]`` (None for what anybody may ask).
 """
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final, TypeAlias
 from urllib.parse import quote, unquote_to_bytes
 
 from wave.errors import BodyTooLarge, NotMapped, WaveError
 from wave.guard.guard import SESSION_PATH, Caller, Guard
 from wave.guard.refusal import Answer
-from wave.guard.signature import HttpRequest
+from wave.guard.signature import SESSION_HEADER, HttpRequest
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -20,6 +20,7 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 CALLER: Final = "wave"
 _POLICY_VIOLATION: Final = 1008  # RFC 6455 §7.4.1
+_SESSION: Final = SESSION_HEADER.encode("ascii")
 _SCHEMES: Final = {"ws": "http", "wss": "https"}
 
 
@@ -36,28 +37,26 @@ class WaveMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await self._websocket(scope, receive, send)
-        elif scope["type"] == "http":
-            await self._http(scope, receive, send)
-        else:
-            raise NotMapped(f"the guard knows no connections of type {scope['type']!r}")
-
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = ""
+        if scope["type"] != "http":
+            await self._other(scope, receive, send)
+            return
         try:
-            headers = _headers(scope)
-            path = _path(scope)
-            body = await _body(receive, headers, self.guard.body_bytes)
-            given = _request(scope, path, headers, body)
-            if path == SESSION_PATH and given.method == "POST":
-                await _answer(send, await self.guard.begin_session(given))
-                return
-            caller = await self.guard.enter(given)
+            fields = dict(scope["headers"])
+            body = await _body(receive, fields.get(b"content-length", b""), self.guard.body_bytes)
+            session, place, caller = fields.get(_SESSION), None, None
+            if session is not None and len(fields) == len(scope["headers"]):  # repeated ones have to be joined
+                get = scope.get
+                sent = get("raw_path"), get("query_string"), get("scheme"), fields.get(b"host")
+                place = scope["method"], scope["path"], sent
+                caller = await self.guard.again(place, session.decode("latin-1"), body)
+            if caller is None:
+                given = _request(scope, body)
+                if given.path == SESSION_PATH and given.method == "POST":
+                    await _answer(send, await self.guard.begin_session(given))
+                    return
+                caller = await self.guard.enter(given, place)
         except WaveError as error:
-            await _answer(send, self.guard.refusal(scope["method"], path, error))
+            await _answer(send, self.guard.refusal(scope["method"], _sent(scope), error))
             return
         scope[CALLER] = caller
         unread = True
@@ -89,16 +88,21 @@ class WaveMiddleware:
         await self.guard.still(caller)
         await send(message)
 
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._websocket(scope, receive, send)
+        else:
+            raise NotMapped(f"the guard knows no connections of type {scope['type']!r}")
+
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = ""
         try:
-            headers = _headers(scope)
-            path = _path(scope)
-            caller = await self.guard.enter(_request(scope, path, headers))
+            caller = await self.guard.enter(_request(scope))
         except WaveError as error:
             await receive()
             if "websocket.http.response" in scope.get("extensions", {}):
-                await _answer(send, self.guard.refusal("GET", path, error), "websocket.http.response")
+                await _answer(send, self.guard.refusal("GET", _sent(scope), error), "websocket.http.response")
             else:
                 await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
             return
@@ -140,24 +144,25 @@ class _Socket:
         return not self._over
 
 
-def _path(scope: Scope) -> str:
-    """Return a request's path as sent; :class:`NotMapped` where that is not what the application reads."""
+def _sent(scope: Scope) -> str:
+    """Return a request's path as sent."""
     raw_path: bytes | None = scope.get("raw_path")
-    decoded: str = scope["path"]
-    sent = quote(decoded) if raw_path is None else raw_path.decode("latin-1").partition("?")[0]
+    return quote(scope["path"]) if raw_path is None else raw_path.decode("latin-1").partition("?")[0]
+
+
+def _request(scope: Scope, body: bytes = b"") -> HttpRequest:
+    """Return a request; :class:`NotMapped` where its path as sent is not what the application reads."""
+    sent, decoded = _sent(scope), scope["path"]
     if (sent != decoded or "%" in sent) and unquote_to_bytes(sent) != decoded.encode("utf-8", "surrogateescape"):
         raise NotMapped("a request whose path was rewritten before the guard saw it")
-    return sent
-
-
-def _request(scope: Scope, path: str, headers: Mapping[str, str], body: bytes = b"") -> HttpRequest:
     scheme: str = scope.get("scheme", "http")
     query: bytes = scope.get("query_string", b"")
+    headers = _headers(scope)
     return HttpRequest(
         scope.get("method", "GET"),
         _SCHEMES.get(scheme, scheme),
         headers.get("host", ""),
-        path,
+        sent,
         f"?{query.decode('latin-1')}" if query else "",
         headers,
         body,
@@ -166,21 +171,17 @@ def _request(scope: Scope, path: str, headers: Mapping[str, str], body: bytes = 
 
 def _headers(scope: Scope) -> dict[str, str]:
     """Return header fields by name, which servers give in lower case, repeated ones joined."""
-    fields = scope["headers"]
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in fields}
-    if len(headers) == len(fields):
-        return headers
-    headers = {}
-    for given, value in fields:
+    headers: dict[str, str] = {}
+    for given, value in scope["headers"]:
         name, text = given.decode("latin-1"), value.decode("latin-1")
         headers[name] = f"{headers[name]}, {text}" if name in headers else text
     return headers
 
 
-async def _body(receive: Receive, headers: Mapping[str, str], bound: int) -> bytes:
-    length = headers.get("content-length", "")
-    if length.isdecimal() and int(length[:20]) > bound:
-        raise BodyTooLarge(f"a body of {length[:20]} bytes; at most {bound} are accepted")
+async def _body(receive: Receive, length: bytes, bound: int) -> bytes:
+    """Return a request's body, which says of itself to be so long; :class:`BodyTooLarge`."""
+    if length.isdigit() and int(length[:20]) > bound:
+        raise BodyTooLarge(f"a body of {int(length[:20])} bytes; at most {bound} are accepted")
     message = await receive()
     body: bytes = message.get("body", b"")
     if not message.get("more_body", False):

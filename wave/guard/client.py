@@ -11,10 +11,9 @@ from yarl import URL
 from wave.dots.proof import Proof
 from wave.entities.entity import EntitySecret
 from wave.guard.provers import AsyncProver, Prover
-from wave.guard.signature import PROOF_HEADER, HttpRequest
+from wave.guard.signature import CARRIED, HttpRequest
 from wave.guard.signer import Challenge, Conversation, Heard, Signer
 
-_CARRIED: Final = ("content-digest", PROOF_HEADER, "signature", "signature-input")
 _REFUSALS: Final = (401, 403)
 
 
@@ -45,7 +44,7 @@ def signing(
             elif (step.method, step.path) != (plain.method, plain.path):
                 step = _next(conversation, await _handshake(request.session, request.url, step))
             else:
-                for name in _CARRIED:
+                for name in CARRIED:
                     request.headers.pop(name, None)
                     if name in step.headers:
                         request.headers[name] = step.headers[name]
@@ -66,7 +65,7 @@ def _next(conversation: Conversation, answer: Heard | Proof | None) -> HttpReque
 
 async def _plain(request: ClientRequest) -> HttpRequest:
     body = request.body if isinstance(request.body, bytes) else await request.body.as_bytes()
-    headers = {name.lower(): value for name, value in request.headers.items() if name.lower() not in _CARRIED}
+    headers = {name.lower(): value for name, value in request.headers.items() if name.lower() not in CARRIED}
     query = f"?{request.url.raw_query_string}" if request.url.raw_query_string else ""
     host = request.headers[hdrs.HOST]
     return HttpRequest(request.method, request.url.scheme, host, request.url.raw_path, query, headers, body)

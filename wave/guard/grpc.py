@@ -23,9 +23,8 @@ from wave.errors import BadPayload, NotMapped, WaveError, from_problem
 from wave.guard.blocking import BlockingGuard
 from wave.guard.guard import Caller, Guard
 from wave.guard.shown import whole
-from wave.guard.signature import NONCE_BYTES, PROOF_HEADER, HttpRequest, sign
+from wave.guard.signature import CARRIED, NONCE_BYTES, PROOF_HEADER, HttpRequest, sign
 
-CARRIED: Final = ("content-digest", PROOF_HEADER, "signature", "signature-input")
 PROBLEM_KEY: Final = "wave-problem-bin"
 _LIFETIME: Final = 60  # seconds for which a call is valid
 _CODES: Final[Mapping[int, grpc.StatusCode]] = {

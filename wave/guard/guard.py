@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -42,14 +42,16 @@ from wave.errors import (
 )
 from wave.guard.refusal import Answer, refusal
 from wave.guard.rules import Rule, Rules, Wanted
-from wave.guard.session import SESSION_PATH, Due, Sessions, parse_half
+from wave.guard.session import SESSION_PATH, Held, Sessions, parse_half
 from wave.guard.shown import ProofsShown, Shown, by_id
 from wave.guard.signature import (
     NONCE_BYTES,
     PROOF_HEADER,
-    SESSION_TAG,
+    SESSION_HEADER,
     HttpRequest,
     Signed,
+    beginning,
+    check_age,
     check_digest,
     nonce_text,
     normal_authority,
@@ -58,7 +60,6 @@ from wave.guard.signature import (
 from wave.limits import LIMITS
 from wave.namespace.condition import Context
 from wave.namespace.pattern import resource
-from wave.times import instant_text, span_text
 
 FactsSource: TypeAlias = Callable[[], Awaitable[Facts]]
 """Gives the newest facts; :meth:`wave.agent.client.FactsFeed.facts` is one."""
@@ -95,6 +96,16 @@ class Caller(NamedTuple):
         return decision_id(
             self.shown.proof, self.grant.request, self.facts, now=self.now, outcome=self.grant, act=sha256(self.act)
         )
+
+
+_caller = tuple.__new__  # as Caller(…) does, without a call of its own
+
+
+class _Place(NamedTuple):
+    """What requests to one place have in common: what they want, and how that begins which they sign."""
+
+    wanted: Wanted
+    beginning: str
 
 
 class Guard:
@@ -144,6 +155,7 @@ class Guard:
         self._rights: dict[tuple[bytes, bytes, Wanted], tuple[Grant, EntityFields]] = {}
         self._rights_by: Facts | None = None
         self._rights_at = -1
+        self._places: dict[Hashable, _Place] = {}
         self._record = record
         self._max_staleness = max_staleness
         if dry_run:
@@ -151,11 +163,39 @@ class Guard:
 
     # What adapters call -------------------------------------------------------------------------------------------
 
-    def enter(self, request: HttpRequest) -> Coroutine[Any, Any, Caller | None]:
-        """Return who asks, or None for what anybody may ask (and for what a dry run would refuse); else raise."""
+    async def again(self, place: Hashable, given: str, body: bytes) -> Caller | None:
+        """Return who asks in a session (``given`` is its header), if another request to that place was let through.
+
+        None for all others, good or bad: they are for :meth:`enter`. ``place`` stands for method, scheme, authority,
+        path and query as an adapter has them at hand, and was given to :meth:`enter` for the other request.
+        """
+        known = self._places.get(place)
+        if known is None or len(body) > self.body_bytes:
+            return None
+        now = int(self._clock())
+        wanted = known.wanted
+        try:
+            facts = await self._facts()
+            session, number, head = self.sessions.check(given, known.beginning, body, now)
+            held = session.held
+            if held is None or held.wanted is not wanted or held.facts is not facts or held.now != now:
+                grant, _ = self._held(session.sender, session.shown, wanted, facts, now)
+                held = session.held = Held(facts, now, wanted, grant)
+        except WaveError:
+            return None
+        if held.grant.rates:
+            return None
+        session.remember(number)
+        return _caller(Caller, (session.sender, held.grant, session.shown, facts, now, head))
+
+    def enter(self, request: HttpRequest, place: Hashable = None) -> Coroutine[Any, Any, Caller | None]:
+        """Return who asks, or None for what anybody may ask (and for what a dry run would refuse); else raise.
+
+        With a ``place``, requests of the same session to it are for :meth:`again`.
+        """
         if self.dry_run or (request.method, request.path) in self.rules.public:
             return self._unrefused(request)
-        return self.admit(request)
+        return self.admit(request, place)
 
     async def _unrefused(self, request: HttpRequest) -> Caller | None:
         """Return who asks in a dry run, where that can be told, and None for what anybody may ask."""
@@ -167,7 +207,7 @@ class Guard:
             _log.warning("would refuse %s %s: %s (%s)", request.method, request.path[:200], error.message, error.code)
             return None
 
-    async def admit(self, request: HttpRequest) -> Caller:
+    async def admit(self, request: HttpRequest, place: Hashable = None) -> Caller:
         """Return who asks, or raise what is wrong.
 
         In this order: a rule maps the request; it is within bounds; its signature has its form and its time; it did not
@@ -179,13 +219,13 @@ class Guard:
         wanted = None
         try:
             wanted = self.rules.wanted(request.method, request.path)
-            due = self.sessions.due(request, now)
-            if due is not None and self._is_meant(request):
-                caller = self._in_session(request, wanted, due, await self._facts(), now)
+            if SESSION_HEADER in request.headers:
+                self._check_size(request)
+                self._check_meant(request)
+                caller = self._continued(request, wanted, await self._facts(), now, place)
             else:
                 signed = self._screened(request, now)
-                judged = self._continued if signed.tag == SESSION_TAG else self._judged
-                caller = judged(request, wanted, signed, await self._facts(), now)
+                caller = self._judged(request, wanted, signed, await self._facts(), now)
         except WaveError as error:
             self._note(request, wanted, error, now)
             raise
@@ -203,8 +243,6 @@ class Guard:
         wanted = None
         try:
             signed = self._screened(request, now)
-            if signed.tag == SESSION_TAG:
-                raise BadHttpSignature("a session begins with a signature, not within another session")
             half, wanted, shown = self._opening(request)
             caller = self._judged(request, wanted, signed, await self._facts(), now, shown=shown, opens=True)
             until = min(now + LIMITS.session_lifetime, caller.grant.until)
@@ -247,24 +285,27 @@ class Guard:
 
     # How it decides -----------------------------------------------------------------------------------------------
 
-    def _is_meant(self, request: HttpRequest) -> bool:
-        """Tell whether a request names this service, and its body is within bounds."""
-        return (
-            len(request.body) <= self.body_bytes
-            and normal_authority(request.scheme, request.authority) in self._authorities
-        )
-
-    def _screened(self, request: HttpRequest, now: int) -> Signed:
-        """Return the signature of a request that is worth asking facts for."""
+    def _check_size(self, request: HttpRequest) -> None:
         if len(request.body) > self.body_bytes:
             raise BodyTooLarge(f"a body of {len(request.body)} bytes; at most {self.body_bytes} are accepted")
-        signed = read(request)
-        _within_time(signed, now)
-        if not self._is_meant(request):
+
+    def _check_meant(self, request: HttpRequest) -> None:
+        if normal_authority(request.scheme, request.authority) not in self._authorities:
             raise WrongAuthority(
                 f"this service is not {request.authority[:80]!r}",
                 hint=f"name it as {' or '.join(sorted(self._authorities))}",
             )
+
+    def _screened(self, request: HttpRequest, now: int) -> Signed:
+        """Return the signature of a request that is worth asking facts for."""
+        self._check_size(request)
+        signed = read(request)
+        if not 0 < signed.expires - signed.created <= LIMITS.message_lifetime:
+            raise MessageStale(
+                f"a request is valid for 1 to {LIMITS.message_lifetime} seconds, by its created and expires"
+            )
+        check_age(signed.created, signed.expires, now)
+        self._check_meant(request)
         return signed
 
     def _judged(
@@ -299,41 +340,38 @@ class Guard:
             raise
         return Caller(sender, grant, shown, facts, now, signed.base)
 
-    def _continued(self, request: HttpRequest, wanted: Wanted, signed: Signed, facts: Facts, now: int) -> Caller:
-        """Return the sender of a request in a session, if it may."""
-        session = self.sessions.find(signed.key, now)
-        number = session.check(signed, request.headers[PROOF_HEADER])
-        caller = self._in_session(request, wanted, (session, number, signed.base), facts, now, compared=False)
-        session.learn(request.headers["signature-input"], signed)
-        return caller
-
-    def _in_session(
-        self, request: HttpRequest, wanted: Wanted, due: Due, facts: Facts, now: int, *, compared: bool = True
-    ) -> Caller:
-        """Return the sender of a request whose MAC is good, if it may; ``compared``: its digest is good too."""
-        session, number, base = due
+    def _continued(self, request: HttpRequest, wanted: Wanted, facts: Facts, now: int, place: Hashable) -> Caller:
+        """Return the sender of a request in a session, if it may; nothing is awaited from looking to remembering."""
+        begun = beginning(request)
+        session, number, head = self.sessions.check(request.headers[SESSION_HEADER], begun, request.body, now)
         sender, shown = session.sender, session.shown
-        session.check_new(number)
         try:
-            if not compared:
-                check_digest(request)
             grant, _ = self._right(sender, shown, wanted, request, facts, now=now)
             if grant.rates:
                 self._rates.count(grant, now)
         except WaveError as error:
-            self._explain(error, _asked(sender, self.namespace, wanted, {}), shown.proof, facts, now, act=base)
+            asked = _asked(sender, self.namespace, wanted, {})
+            self._explain(error, asked, shown.proof, facts, now, act=head)
             raise
         session.remember(number)
-        return Caller(sender, grant, shown, facts, now, base)
+        if place is not None and self._record is None and not shown.valued:
+            if len(self._places) >= LIMITS.routes_known:
+                self._places.clear()
+            self._places[place] = _Place(wanted, begun)
+        return Caller(sender, grant, shown, facts, now, head)
 
     def _right(
         self, sender: bytes, shown: Shown, wanted: Wanted, request: HttpRequest, facts: Facts, *, now: int
     ) -> tuple[Grant, EntityFields]:
+        """Return the sender's grant and record."""
+        if not shown.valued:
+            return self._held(sender, shown, wanted, facts, now)
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        asked = tuple([_asked(sender, self.namespace, wanted, one) for one in contexts(kind, request.body)])
+        return self._authorized(asked, shown.proof, facts, now)
+
+    def _held(self, sender: bytes, shown: Shown, wanted: Wanted, facts: Facts, now: int) -> tuple[Grant, EntityFields]:
         """Return the sender's grant and record; looked at once for all requests alike, by the same facts and second."""
-        if shown.valued:
-            kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-            asked = tuple([_asked(sender, self.namespace, wanted, one) for one in contexts(kind, request.body)])
-            return self._authorized(asked, shown.proof, facts, now)
         if facts is not self._rights_by or now != self._rights_at or len(self._rights) >= LIMITS.rights_known:
             self._rights_by, self._rights_at = facts, now
             self._rights.clear()
@@ -457,20 +495,6 @@ def _fields(signed: Signed, sender: bytes, namespace: bytes) -> MessageFields:
     return MessageFields(
         VERSION, sender, "", namespace, "", (), False, signed.created, signed.expires, 0, signed.nonce.encode(), None
     )
-
-
-def _within_time(signed: Signed, now: int) -> None:
-    """Raise :class:`MessageStale` unless a request is new."""
-    if 0 < signed.expires - signed.created <= LIMITS.message_lifetime:
-        behind = now - signed.created
-        if now < signed.expires and -LIMITS.clock_skew <= behind:
-            return
-        apart = f"{span_text(-behind)} in the future" if behind < 0 else f"{span_text(behind)} ago"
-        raise MessageStale(
-            f"the request was signed {apart}, by its sender's clock: it was held back, or the clocks differ by as much",
-            hint=f"here it is {instant_text(now)}; set the clock that is wrong",
-        )
-    raise MessageStale(f"a request is valid for 1 to {LIMITS.message_lifetime} seconds, by its created and expires")
 
 
 __all__ = ["SESSION_PATH", "Caller", "Guard"]

@@ -11,10 +11,9 @@ from wave.dots.proof import Proof
 from wave.entities.entity import EntitySecret
 from wave.errors import BadSetting
 from wave.guard.provers import AsyncProver, Prover
-from wave.guard.signature import PROOF_HEADER, HttpRequest
+from wave.guard.signature import CARRIED, HttpRequest
 from wave.guard.signer import Challenge, Conversation, Heard, Signer
 
-_CARRIED: Final = ("content-digest", PROOF_HEADER, "signature", "signature-input")
 _REFUSALS: Final = (401, 403)
 
 
@@ -80,7 +79,7 @@ def _next(conversation: Conversation, answer: Heard | Proof | None) -> HttpReque
 
 def _plain(request: httpx.Request) -> HttpRequest:
     path, mark, query = request.url.raw_path.decode("ascii").partition("?")
-    headers = {name.lower(): value for name, value in request.headers.items() if name.lower() not in _CARRIED}
+    headers = {name.lower(): value for name, value in request.headers.items() if name.lower() not in CARRIED}
     host = request.headers["host"]
     return HttpRequest(request.method, request.url.scheme, host, path, mark + query, headers, request.content)
 
@@ -95,7 +94,8 @@ def _outgoing(request: httpx.Request, step: HttpRequest) -> httpx.Request:
         url = request.url.copy_with(raw_path=step.path.encode("ascii"))
         headers = {**step.headers, "host": step.authority}
         return httpx.Request(step.method, url, headers=headers, content=step.body, extensions=request.extensions)
-    for name in _CARRIED:
+    for name in CARRIED:
+        request.headers.pop(name, None)
         if name in step.headers:
             request.headers[name] = step.headers[name]
     return request

@@ -1,51 +1,35 @@
-"""Sessions: one signed handshake, then a MAC for each request over the same components as a signature would cover.
+"""Sessions: one signed handshake, then a MAC for each request over the same as a signature would cover.
 
 Both sides derive the key (X25519, HKDF-SHA256) from fresh halves and from what was signed in the handshake, so a
 session is the signer's and this service's alone. It carries no right: that is asked of each request.
+
+A request carries one header, ``Wave-Session: ID.NUMBER.CREATED.MAC``: the session's id, the request's number in it, the
+second (UTC) when it was made, and :func:`session_mac` of :func:`session_head` and the body.
 """
 
-import binascii
 import hashlib
-import hmac
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from hashlib import blake2b
+from hmac import compare_digest
+from typing import Final, NamedTuple, TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from wave.codec import id_text, parse_id
+from wave.dots.facts import Facts
+from wave.dots.verify import Grant
 from wave.entities import keys
-from wave.errors import (
-    BadHttpSignature,
-    BadPayload,
-    BadSignature,
-    MessageStale,
-    Replayed,
-    UnknownSession,
-    WrongProof,
-)
+from wave.errors import BadHttpSignature, BadPayload, BadSignature, MessageStale, Replayed, UnknownSession
+from wave.guard.rules import Wanted
 from wave.guard.shown import Shown, by_id
-from wave.guard.signature import (
-    LABEL,
-    PROOF_HEADER,
-    SESSION_TAG,
-    HttpRequest,
-    Signed,
-    content_digest,
-    nonce_text,
-    own_base,
-    own_parameters,
-)
+from wave.guard.signature import SESSION_HEADER, check_age, nonce_text
 from wave.limits import LIMITS
 
 SESSION_PATH: Final = "/.well-known/wave/session"
-_BLOCK: Final = 64  # bytes that SHA-256 takes at once
-_COUNTER: Final = "{:022d}"
 _WINDOW: Final = (1 << LIMITS.session_window) - 1
-_COUNTER_DIGITS: Final = 22
-_BEFORE_NONCE: Final = ';nonce="'
-_BEFORE_KEY: Final = '";keyid="'
-_ID: Final = slice(_COUNTER_DIGITS + len(_BEFORE_KEY), _COUNTER_DIGITS + len(_BEFORE_KEY) + 22)
+_LONGEST: Final = 160  # characters of the header
+_BEFORE_MAC: Final = -65
+_COUNTS: Final = LIMITS.session_request
 
 
 class Half:
@@ -76,45 +60,45 @@ def parse_half(text: object) -> bytes:
     return half
 
 
-def counter_text(number: int) -> str:
-    """Return a request's number in its session, as the nonce that it stands in."""
-    return _COUNTER.format(number)
+def session_told(identity: str, number: int, created: int) -> str:
+    """Return what a request's header says before its MAC."""
+    return f"{identity}.{number}.{created}"
 
 
-def keyed(key: bytes) -> Callable[[bytes], bytes]:
-    """Return what gives the HMAC-SHA256 (32 bytes) of a signature base under ``key`` (32 bytes).
+def session_head(beginning: str, proof: str, told: str) -> bytes:
+    """Return what the MAC of a request is over, up to the body; ``beginning`` as a signature base begins.
 
-    RFC 2104, with both hashes begun once for all requests: OpenSSL takes longer to begin than to hash one.
+    That is :func:`wave.guard.signature.beginning`; ``proof`` is :func:`wave.guard.shown.by_id` of the session's.
     """
-    begun = hashlib.sha256(bytes([one ^ 0x36 for one in key.ljust(_BLOCK, b"\0")]))
-    ended = hashlib.sha256(bytes([one ^ 0x5C for one in key.ljust(_BLOCK, b"\0")]))
+    return f"{beginning}{_line(proof)}{told}\n\n".encode("ascii")
 
-    def mac(base: bytes) -> bytes:
-        inner, outer = begun.copy(), ended.copy()
-        inner.update(base)
-        outer.update(inner.digest())
-        return outer.digest()
 
-    return mac
+def _line(proof: str) -> str:
+    return f'"wave-proof": {proof}\n"{SESSION_HEADER}": '
+
+
+def _unread() -> BadHttpSignature:
+    return BadHttpSignature(f"{SESSION_HEADER} is not ID.NUMBER.CREATED.MAC")
+
+
+def session_mac(key: bytes, message: bytes) -> str:
+    """Return the MAC under ``key`` (32 bytes) of a head with its body: keyed BLAKE2b-256 (RFC 7693), in hex."""
+    return blake2b(message, key=key, digest_size=32).hexdigest()
+
+
+class Held(NamedTuple):
+    """What lets a sender do ``wanted``, by these facts and in this second (UTC)."""
+
+    facts: Facts
+    now: int
+    wanted: Wanted
+    grant: Grant
 
 
 class Session:
     """What one sender signed once: who it is, by which proof it asks, and which of its requests have come."""
 
-    __slots__ = (
-        "_highest",
-        "_seen",
-        "created",
-        "expires",
-        "head",
-        "identity",
-        "mac",
-        "proof_header",
-        "sender",
-        "shown",
-        "tail",
-        "until",
-    )
+    __slots__ = ("_seen", "held", "highest", "identity", "key", "line", "sender", "shown", "until")
 
     def __init__(self, identity: str, sender: bytes, shown: Shown, until: int, key: bytes) -> None:
         """Begin a session that ends at ``until`` (UTC seconds)."""
@@ -122,56 +106,37 @@ class Session:
         self.sender = sender
         self.shown = shown
         self.until = until
-        self.proof_header = by_id(shown.proof)
-        self.mac = keyed(key)
-        self.head = ""  # of the Signature-Input of a request that was let through, up to its nonce; and its times:
-        self.created = self.expires = 0
-        self.tail = f'{_BEFORE_KEY}{identity}";tag="{SESSION_TAG}"'
-        self._highest = 0
+        self.key = key
+        self.line = _line(by_id(shown.proof))  # of what the MACs are over
+        self.held: Held | None = None  # the right that was asked for last
+        self.highest = 0
         self._seen = 1  # bit n: the request n before the highest has come
-
-    def check(self, signed: Signed, proof_header: str) -> int:
-        """Return the number of a request whose MAC is good and that did not come before; raise Refused otherwise."""
-        if not hmac.compare_digest(self.mac(signed.base), signed.value):
-            raise BadSignature("the request's MAC is not this session's")
-        if proof_header != self.proof_header:
-            raise WrongProof("the request names another proof than its session's")
-        if len(signed.nonce) != _COUNTER_DIGITS or not signed.nonce.isdecimal():
-            raise BadHttpSignature(f"the nonce in a session is the request's number in {_COUNTER_DIGITS} digits")
-        number = int(signed.nonce)
-        self.check_new(number)
-        return number
 
     def check_new(self, number: int) -> None:
         """Raise :class:`Replayed` or :class:`MessageStale` for the number of a request that came, or may have."""
-        behind = self._highest - number
+        behind = self.highest - number
+        if number < 1:
+            raise BadHttpSignature("the requests of a session are numbered from 1")
         if behind >= LIMITS.session_window:
             raise MessageStale("the request was overtaken by too many others of its session", hint="send it again")
         if behind >= 0 and self._seen >> behind & 1:
             raise Replayed("the request came before", hint="each request in a session has a number of its own")
 
-    def learn(self, given: str, signed: Signed) -> None:
-        """Know the Signature-Input of a request that was let through again, if it has our own form."""
-        parameters = own_parameters(signed.created, signed.expires, signed.nonce, self.identity, SESSION_TAG)
-        if given == f"{LABEL}={parameters}":
-            self.head = given.partition(_BEFORE_NONCE)[0]
-            self.created, self.expires = signed.created, signed.expires
-
     def remember(self, number: int) -> None:
         """Count a request as come."""
-        ahead = number - self._highest
+        ahead = number - self.highest
         if ahead <= 0:
             self._seen |= 1 << -ahead
             return
-        self._highest = number
+        self.highest = number
         if ahead >= LIMITS.session_window:
             self._seen = 1
         else:
             self._seen = (self._seen << ahead | 1) & _WINDOW
 
 
-Due: TypeAlias = tuple[Session, int, bytes]
-"""A request whose MAC is good: its session, its number there, and what was signed."""
+Numbered: TypeAlias = tuple[Session, int, bytes]
+"""A request whose MAC is good: its session, its number there, and the head of what the MAC is over."""
 
 
 class Sessions:
@@ -215,36 +180,30 @@ class Sessions:
         self._sessions.move_to_end(identity)
         return session
 
-    def due(self, request: HttpRequest, now: int) -> Due | None:
-        """Return a request that is in all but number, path and body the same as one that was let through before.
+    def check(self, given: str, beginning: str, body: bytes, now: int) -> Numbered:
+        """Return the request whose header is ``given``, if its MAC is good and it did not come before; raise Refused.
 
-        Its text is compared with what it has to be, which is quicker than to read it. None for all others, good or
-        bad: they have to be read.
+        ``beginning`` is that of its signature base (:func:`wave.guard.signature.beginning`).
         """
-        header = request.headers.get
-        given = header("signature-input", "")
-        head, _, rest = given.partition(_BEFORE_NONCE)
-        session = self._sessions.get(rest[_ID])
-        if session is None or head != session.head or rest[_COUNTER_DIGITS:] != session.tail:
-            return None
-        nonce, proof, signature = rest[:_COUNTER_DIGITS], header(PROOF_HEADER), header("signature", "")
-        if not (
-            session.created - LIMITS.clock_skew <= now < session.expires
-            and now < session.until
-            and proof == session.proof_header
-            and nonce.isdecimal()
-            and signature.isascii()
-        ):
-            return None
-        digest = content_digest(request.body)
-        if header("content-digest") != digest:
-            return None
-        base = own_base(request, digest, proof, given[len(LABEL) + 1 :])
-        mac = binascii.b2a_base64(session.mac(base), newline=False).decode()
-        if not hmac.compare_digest(f"{LABEL}=:{mac}:", signature):
-            return None
-        self._sessions.move_to_end(session.identity)
-        return session, int(nonce), base
+        if len(given) > _LONGEST or not given.isascii():
+            raise _unread()
+        try:
+            identity, number_text, created_text, mac = given.split(".")
+            number, created = int(number_text), int(created_text)
+        except ValueError:
+            raise _unread() from None
+        session = self._sessions.get(identity)
+        if session is None or now >= session.until:
+            session = self.find(identity, now)
+        self._sessions.move_to_end(identity)
+        if not created <= now < created + _COUNTS:
+            check_age(created, created + _COUNTS, now)
+        if number <= session.highest:
+            session.check_new(number)
+        head = f"{beginning}{session.line}{given[:_BEFORE_MAC]}\n\n".encode()
+        if not compare_digest(session_mac(session.key, head + body), mac):
+            raise BadSignature("the request's MAC is not this session's")
+        return session, number, head
 
     def _drop(self, identity: str) -> None:
         sender = self._sessions.pop(identity).sender

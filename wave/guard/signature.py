@@ -15,27 +15,31 @@ from typing import Any, Final, NamedTuple
 from wave.codec import id_text
 from wave.entities import keys
 from wave.entities.entity import EntitySecret
-from wave.errors import BadDigest, BadHttpSignature, HeaderTooLarge, NotSigned
+from wave.errors import BadDigest, BadHttpSignature, HeaderTooLarge, MessageStale, NotSigned
 from wave.limits import LIMITS
+from wave.times import instant_text, span_text
 
 TAG: Final = "wave"
-SESSION_TAG: Final = "wave-session"
 LABEL: Final = "wave"
+SIGNATURE: Final = "signature"
+SIGNATURE_INPUT: Final = "signature-input"
+CONTENT_DIGEST: Final = "content-digest"
 PROOF_HEADER: Final = "wave-proof"
-COVERED: Final = ("@method", "@authority", "@path", "@query", "content-digest", PROOF_HEADER)
+SESSION_HEADER: Final = "wave-session"
+CARRIED: Final = (CONTENT_DIGEST, PROOF_HEADER, SIGNATURE, SIGNATURE_INPUT, SESSION_HEADER)
+COVERED: Final = ("@method", "@authority", "@path", "@query", CONTENT_DIGEST, PROOF_HEADER)
 COMPONENTS: Final = "(" + " ".join(f'"{name}"' for name in COVERED) + ")"
 NONCE_BYTES: Final = 16
 
-_ALGORITHMS: Final = {TAG: "ed25519", SESSION_TAG: "hmac-sha256"}
-_LENGTHS: Final = {TAG: keys.SIGNATURE_BYTES, SESSION_TAG: 32}
+_ALGORITHM: Final = "ed25519"
 _OWN_LABEL: Final = f"{LABEL}="
 _OWN_INPUT: Final = f"{_OWN_LABEL}{COMPONENTS};created="  # and then, as compared sooner than by a pattern:
 _OWN_PARAMETERS = re.compile(
-    r'(\d{1,12});expires=(\d{1,12});nonce="([\w-]{16,64})";keyid="([\w-]{22,43})";tag="(wave(?:-session)?)"', re.ASCII
+    r'(\d{1,12});expires=(\d{1,12});nonce="([\w-]{16,64})";keyid="([\w-]{43})";tag="wave"', re.ASCII
 )
 _OWN_SIGNATURE: Final = f"{_OWN_LABEL}:"
 _NONCE = re.compile(r"[!-~]{16,64}")
-_BOUNDED: Final = ("signature-input", "signature", "content-digest")
+_BOUNDED: Final = (SIGNATURE_INPUT, SIGNATURE, CONTENT_DIGEST)
 
 
 class HttpRequest(NamedTuple):
@@ -79,10 +83,9 @@ class HttpRequest(NamedTuple):
 class Signed(NamedTuple):
     """Who says to have signed a request, when (UTC seconds) and with which nonce. Nothing of it is believed yet.
 
-    ``tag`` tells whether ``key`` is an entity's id or a session's, in text; ``base`` is what was signed.
+    ``key`` is an entity's id in text; ``base`` is what was signed.
     """
 
-    tag: str
     key: str
     created: int
     expires: int
@@ -102,26 +105,6 @@ def content_digest(body: bytes) -> str:
     return f"sha-256=:{binascii.b2a_base64(hashlib.sha256(body).digest(), newline=False).decode()}:"
 
 
-def to_sign(request: HttpRequest, *, created: int, expires: int, nonce: str, key: str, tag: str) -> tuple[bytes, str]:
-    """Return the signature base of ``request``, whose ``wave-proof`` is in its headers, and the parameters in it."""
-    parameters = own_parameters(created, expires, nonce, key, tag)
-    return own_base(request, content_digest(request.body), request.headers[PROOF_HEADER], parameters), parameters
-
-
-def own_parameters(created: int, expires: int, nonce: str, key: str, tag: str) -> str:
-    """Return a signature's components and parameters in our own form."""
-    return f'{COMPONENTS};created={created};expires={expires};nonce="{nonce}";keyid="{key}";tag="{tag}"'
-
-
-def signature_headers(body: bytes, parameters: str, value: bytes) -> dict[str, str]:
-    """Return the headers that carry a signature."""
-    return {
-        "Content-Digest": content_digest(body),
-        "Signature-Input": f"{LABEL}={parameters}",
-        "Signature": f"{LABEL}=:{base64.b64encode(value).decode('ascii')}:",
-    }
-
-
 def sign(sender: EntitySecret, request: HttpRequest, *, created: int, expires: int, nonce: bytes) -> dict[str, str]:
     """Return the headers that sign ``request``, whose ``wave-proof`` is among its headers already, as ``sender``.
 
@@ -129,8 +112,14 @@ def sign(sender: EntitySecret, request: HttpRequest, *, created: int, expires: i
     sends what nobody signed.
     """
     text = nonce_text(nonce)
-    base, parameters = to_sign(request, created=created, expires=expires, nonce=text, key=id_text(sender.id), tag=TAG)
-    return signature_headers(request.body, parameters, sender.sign_request(base))
+    digest, key = content_digest(request.body), id_text(sender.id)
+    parameters = f'{COMPONENTS};created={created};expires={expires};nonce="{text}";keyid="{key}";tag="{TAG}"'
+    value = sender.sign_request(own_base(request, digest, request.headers[PROOF_HEADER], parameters))
+    return {
+        "Content-Digest": digest,
+        "Signature-Input": f"{LABEL}={parameters}",
+        "Signature": f"{LABEL}=:{base64.b64encode(value).decode('ascii')}:",
+    }
 
 
 def nonce_text(nonce: bytes) -> str:
@@ -146,10 +135,10 @@ def read(request: HttpRequest) -> Signed:
     :class:`BadHttpSignature` when it cannot be read or covers less, :class:`HeaderTooLarge`.
     """
     headers = request.headers
-    given, signature = headers.get("signature-input"), headers.get("signature")
+    given, signature = headers.get(SIGNATURE_INPUT), headers.get(SIGNATURE)
     if given is None or signature is None:
         raise NotSigned("the request is not signed")
-    digest, proof = headers.get("content-digest"), headers.get(PROOF_HEADER)
+    digest, proof = headers.get(CONTENT_DIGEST), headers.get(PROOF_HEADER)
     if digest is None or proof is None:
         raise BadHttpSignature("the request lacks Content-Digest or Wave-Proof, which the signature must cover")
     if len(given) + len(signature) + len(digest) > LIMITS.http_header_bytes:
@@ -159,12 +148,12 @@ def read(request: HttpRequest) -> Signed:
     own = _OWN_PARAMETERS.fullmatch(given, len(_OWN_INPUT)) if given.startswith(_OWN_INPUT) else None
     value = _own_value(signature)
     if own is None or value is None:
-        return _any_form(request, request.field("signature-input") or "", request.field("signature") or "")
-    created, expires, nonce, key, tag = own.groups()
-    if len(value) != _LENGTHS[tag]:
+        return _any_form(request, request.field(SIGNATURE_INPUT) or "", request.field(SIGNATURE) or "")
+    created, expires, nonce, key = own.groups()
+    if len(value) != keys.SIGNATURE_BYTES:
         raise BadHttpSignature(f"a signature of {len(value)} bytes")
     base = own_base(request, digest, proof, given[len(_OWN_LABEL) :])
-    return Signed(tag, key, int(created), int(expires), nonce, base, value)
+    return Signed(key, int(created), int(expires), nonce, base, value)
 
 
 def _own_value(text: str) -> bytes | None:
@@ -184,9 +173,21 @@ def _in_base64(value: bytes) -> str:
     return f":{binascii.b2a_base64(value, newline=False).decode()}:"
 
 
+def check_age(created: int, expires: int, now: int) -> None:
+    """Raise :class:`MessageStale` unless a request counts by its sender's clock (UTC seconds)."""
+    if now < expires and created <= now + LIMITS.clock_skew:
+        return
+    behind = now - created
+    apart = f"{span_text(-behind)} in the future" if behind < 0 else f"{span_text(behind)} ago"
+    raise MessageStale(
+        f"the request was signed {apart}, by its sender's clock: it was held back, or the clocks differ by as much",
+        hint=f"here it is {instant_text(now)}; set the clock that is wrong",
+    )
+
+
 def check_digest(request: HttpRequest) -> None:
     """Raise :class:`BadDigest` unless SHA-256 of the body is what the request's Content-Digest says."""
-    given = request.headers.get("content-digest", "")
+    given = request.headers.get(CONTENT_DIGEST, "")
     if given == content_digest(request.body):
         return
     digest, _ = _fields(given).get("sha-256", (None, {}))
@@ -202,12 +203,24 @@ def _check_sizes(headers: Mapping[str, str]) -> None:
 
 def own_base(request: HttpRequest, digest: str, proof: str, parameters: str) -> bytes:
     """Return the signature base (RFC 9421 §2.5) with ``COVERED`` in order; :class:`BadHttpSignature`."""
-    method, scheme, authority, path, query, _, _ = request
     return _base(
-        f'"@method": {method}\n"@authority": {normal_authority(scheme, authority)}\n"@path": {path or "/"}\n'
-        f'"@query": {query or "?"}\n"content-digest": {digest}\n"wave-proof": {proof}\n'
-        f'"@signature-params": {parameters}',
+        f'{_beginning(request)}"content-digest": {digest}\n"wave-proof": {proof}\n"@signature-params": {parameters}',
         len(COVERED),
+    )
+
+
+def beginning(request: HttpRequest) -> str:
+    """Return the lines with which a signature base with ``COVERED`` begins, up to the query; BadHttpSignature."""
+    text = _beginning(request)
+    _base(text, 4)
+    return text
+
+
+def _beginning(request: HttpRequest) -> str:
+    method, scheme, authority, path, query, _, _ = request
+    return (
+        f'"@method": {method}\n"@authority": {normal_authority(scheme, authority)}\n"@path": {path or "/"}\n'
+        f'"@query": {query or "?"}\n'
     )
 
 
@@ -225,7 +238,7 @@ def _any_form(request: HttpRequest, given: str, signature: str) -> Signed:
     found = [
         (label, components, parameters)
         for label, (components, parameters) in _fields(given).items()
-        if isinstance(components, list) and parameters.get("tag") in _ALGORITHMS
+        if isinstance(components, list) and parameters.get("tag") == TAG
     ]
     if len(found) != 1:
         raise NotSigned(f"the request has {len(found)} signatures with the tag {TAG!r}, and one is wanted")
@@ -234,25 +247,24 @@ def _any_form(request: HttpRequest, given: str, signature: str) -> Signed:
     if missing := [name for name in COVERED if name not in names]:
         raise BadHttpSignature(f"the signature does not cover {', '.join(missing)}")
     value, _ = _fields(signature).get(label, (None, {}))
-    created, expires, nonce, key, tag = (parameters.get(one) for one in ("created", "expires", "nonce", "keyid", "tag"))
-    algorithm, length = _ALGORITHMS[str(tag)], _LENGTHS[str(tag)]
+    created, expires, nonce, key = (parameters.get(one) for one in ("created", "expires", "nonce", "keyid"))
     if (
         not isinstance(value, bytes)
-        or len(value) != length
+        or len(value) != keys.SIGNATURE_BYTES
         or _in_base64(value) not in signature
         or type(created) is not int
         or type(expires) is not int
         or not isinstance(nonce, str)
         or not _NONCE.fullmatch(nonce)
         or not isinstance(key, str)
-        or parameters.get("alg", algorithm) != algorithm
+        or parameters.get("alg", _ALGORITHM) != _ALGORITHM
     ):
         raise BadHttpSignature(
-            f"the signature needs created, expires, a nonce of 16 to 64 characters, keyid and {algorithm}"
+            f"the signature needs created, expires, a nonce of 16 to 64 characters, keyid and {_ALGORITHM}"
         )
     lines = [f'"{name}": {request.component(name)}' for name in names]
     lines.append(f'"@signature-params": {_serialized(components, parameters)}')
-    return Signed(str(tag), key, created, expires, nonce, _base("\n".join(lines), len(names)), value)
+    return Signed(key, created, expires, nonce, _base("\n".join(lines), len(names)), value)
 
 
 def _serialized(components: Any, parameters: Any) -> str:

@@ -31,18 +31,16 @@ from wave.errors import (
     from_problem,
 )
 from wave.guard.refusal import PROBLEM
-from wave.guard.session import SESSION_PATH, Half, counter_text, keyed, parse_half
-from wave.guard.shown import by_id, whole
-from wave.guard.signature import (
-    NONCE_BYTES,
-    PROOF_HEADER,
-    SESSION_TAG,
-    HttpRequest,
-    read,
-    sign,
-    signature_headers,
-    to_sign,
+from wave.guard.session import (
+    SESSION_PATH,
+    Half,
+    parse_half,
+    session_head,
+    session_mac,
+    session_told,
 )
+from wave.guard.shown import by_id, whole
+from wave.guard.signature import NONCE_BYTES, PROOF_HEADER, SESSION_HEADER, HttpRequest, beginning, read, sign
 from wave.limits import LIMITS
 from wave.namespace.pattern import resource
 
@@ -111,7 +109,7 @@ _Place: TypeAlias = tuple[str, str, str]
 
 class _Session(NamedTuple):
     identity: str
-    mac: Callable[[bytes], bytes]
+    key: bytes
     until: int
     numbers: "count[int]"
 
@@ -202,16 +200,9 @@ class Signer:
         place = request.authority, proof.id
         session = self._sessions.get(place)
         if session is not None and now < session.until and nonce is None:
-            ready = _with(request, {PROOF_HEADER: by_id(proof)})
-            base, parameters = to_sign(
-                ready,
-                created=now,
-                expires=now + _LIFETIME,
-                nonce=counter_text(next(session.numbers)),
-                key=session.identity,
-                tag=SESSION_TAG,
-            )
-            return _with(ready, signature_headers(request.body, parameters, session.mac(base)))
+            told = session_told(session.identity, next(session.numbers), now)
+            mac = session_mac(session.key, session_head(beginning(request), by_id(proof), told) + request.body)
+            return _with(request, {SESSION_HEADER: f"{told}.{mac}"})
         return self._signed(
             _with(request, {PROOF_HEADER: by_id(proof) if place in self._known else whole(proof)}), nonce
         )
@@ -252,7 +243,7 @@ def _begun(heard: Heard, half: Half, base: bytes) -> _Session | None:
         told: Any = json.loads(heard.body)
         identity, until = str(told["session"]), int(told["until"])
         key = half.key(parse_half(told["exchange"]), base, identity)
-        return _Session(identity, keyed(key), until, count(1))
+        return _Session(identity, key, until, count(1))
     except (ValueError, KeyError, TypeError, BadPayload):
         return None
 
