@@ -44,8 +44,8 @@ HOST = "models.example"
 PATH = "/models/alpha/infer"
 BODY = b'{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1.0]}]}'
 RULES = [Rule("POST", "/models/{model}/infer", "predict", "models/{model}")]
-PROOFS = 400  # shown for the first time, and then again
-TOGETHER = 20  # of a kind, before the next kind has its turn
+PROOFS = 800  # shown for the first time, and then again
+TOGETHER = 10  # of a kind, before the next kind has its turn
 SIGHT_BOUND = 1.5
 THROUGHPUT_BOUND = 1 / 0.8
 TURNS = 150
@@ -137,7 +137,7 @@ async def _sights() -> tuple[float, float]:
     """Return what it costs to admit at first and at further sight, against bare signatures over the same bytes.
 
     All requests are made before any is asked: a service has nothing to make between two of them. First sights, further
-    ones and bare signatures take turns, some at a time.
+    ones and bare signatures take turns, some at a time; the median of the turns' ratios counts.
     """
     town, numbers = Town(), count()
     guard = town.guard(HOST)
@@ -146,14 +146,14 @@ async def _sights() -> tuple[float, float]:
     old = [_signed(town, by_id(proof), next(numbers)) for proof in proofs]
     one = [_bare_parts(town, request) for request in old]
     four = [[*_parts_of(town, proof), *_bare_parts(town, request)] for proof, request in zip(proofs, new, strict=True)]
-    first, seen, bare_four, bare_one = [], [], [], []
+    first, seen = [], []
     for begin in range(0, PROOFS, TOGETHER):
         some = slice(begin, begin + TOGETHER)
-        first += [await _seconds(guard.admit, request) for request in new[some]]
-        bare_four += [_bare(parts) for parts in four[some]]
-        seen += [await _seconds(guard.admit, request) for request in old[some]]
-        bare_one += [_bare(parts) for parts in one[some]]
-    return median(first) / median(bare_four), median(seen) / median(bare_one)
+        shown = [await _seconds(guard.admit, request) for request in new[some]]
+        first.append(median(shown) / median([_bare(parts) for parts in four[some]]))
+        again = [await _seconds(guard.admit, request) for request in old[some]]
+        seen.append(median(again) / median([_bare(parts) for parts in one[some]]))
+    return median(first), median(seen)
 
 
 def _bare_parts(town: Town, request: HttpRequest) -> list[tuple[bytes, bytes, bytes]]:

@@ -23,6 +23,7 @@ from wave.codec import (
     dearmour,
     decode,
     encode,
+    from_base64,
     id_text,
     parse_id,
     record_bytes,
@@ -412,3 +413,18 @@ def test_sha256_and_id_text_agree_with_their_sources() -> None:
     digest = sha256(b"abc")
     assert digest.hex() == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert id_text(digest) == base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+@given(st.binary(max_size=300))
+def test_base64_is_read_as_it_is_written(data: bytes) -> None:
+    text = base64.b64encode(data).decode()
+    assert from_base64(text) == data
+    for other in (text + "=", text + "\n", " " + text, "=" + text, text + "A", text + '"', "\\u0041" + text):
+        with pytest.raises(Malformed):
+            from_base64(other)
+
+
+@pytest.mark.parametrize("text", ["A", "AA", "AAA", "AA=A", "A=AA", "A A=", "_-__", "\ud800AAA", "\0AAA", "é===", '""'])
+def test_what_is_not_base64_is_refused(text: str) -> None:
+    with pytest.raises(Malformed):
+        from_base64(text)

@@ -7,7 +7,7 @@ Of signatures the bad ones are remembered too, which stay bad.
 
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, MutableMapping
-from typing import TypeVar
+from typing import TypeVar, overload
 
 from wave.codec import amend, sha256
 from wave.dots import rules
@@ -20,6 +20,7 @@ from wave.namespace.condition import Number
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+T = TypeVar("T")
 
 
 class LeastRecent(MutableMapping[K, V]):
@@ -41,6 +42,18 @@ class LeastRecent(MutableMapping[K, V]):
 
     def __getitem__(self, key: K) -> V:
         value = self._entries[key]
+        self._entries.move_to_end(key)
+        return value
+
+    @overload
+    def get(self, key: K, default: None = None, /) -> V | None: ...
+    @overload
+    def get(self, key: K, default: V | T, /) -> V | T: ...
+    def get(self, key: K, default: V | T | None = None, /) -> V | T | None:
+        """Return the value, or ``default`` where there is none: without the exception that a mapping's own makes."""
+        value = self._entries.get(key)
+        if value is None:
+            return default
         self._entries.move_to_end(key)
         return value
 

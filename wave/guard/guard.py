@@ -180,10 +180,10 @@ class Guard:
             held = session.held
             if held is None or held.wanted is not wanted or held.facts is not facts or held.now != now:
                 grant, _ = self._held(session.sender, session.shown, wanted, facts, now)
+                if grant.rates:  # they are counted there
+                    return None
                 held = session.held = Held(facts, now, wanted, grant)
         except WaveError:
-            return None
-        if held.grant.rates:
             return None
         session.remember(number)
         return _caller(Caller, (session.sender, held.grant, session.shown, facts, now, head))

@@ -129,10 +129,7 @@ class Session:
             self._seen |= 1 << -ahead
             return
         self.highest = number
-        if ahead >= LIMITS.session_window:
-            self._seen = 1
-        else:
-            self._seen = (self._seen << ahead | 1) & _WINDOW
+        self._seen = (self._seen << ahead | 1) & _WINDOW if ahead < LIMITS.session_window else 1
 
 
 Numbered: TypeAlias = tuple[Session, int, bytes]

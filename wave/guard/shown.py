@@ -1,12 +1,11 @@
 """Proofs as requests show them: whole (``:base64:``), or by the id of one that was shown before (``id=…``)."""
 
 import base64
-import binascii
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
 from wave.bus.message import bounds_values
-from wave.codec import id_text
+from wave.codec import from_base64, id_text
 from wave.dots.proof import Proof
 from wave.errors import Malformed, ProofWanted
 from wave.limits import LIMITS
@@ -62,8 +61,8 @@ class ProofsShown:
                 raise ProofWanted("no proof of that id was shown here, or it was long ago")
             raise Malformed("Wave-Proof is neither a proof in base64 between colons, nor the id of one after 'id='")
         try:
-            data = binascii.a2b_base64(text[1:-1], strict_mode=True)
-        except ValueError:
+            data = from_base64(text[1:-1])
+        except Malformed:
             raise Malformed("Wave-Proof is not base64") from None
         return Shown.of(Proof.from_bytes(data))
 
