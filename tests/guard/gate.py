@@ -94,7 +94,8 @@ class Gate:
     async def enter(self, request: HttpRequest) -> Caller | None:
         """Admit a request in the two steps that adapters make."""
         place, session = request[:5], request.headers.get(SESSION_HEADER)
-        caller = None if session is None else await self.guard.again(place, session, request.body)
+        facts = None if session is None else await self.guard.facts()
+        caller = facts and self.guard.again(place, session or "", request.body, facts)
         self.quick += caller is not None
         return caller or await self.guard.enter(request, place)
 

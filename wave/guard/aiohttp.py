@@ -39,7 +39,7 @@ def middleware(guard: Guard) -> Middleware:
                     request.scheme,
                     headers.get(hdrs.HOST),
                 )
-                caller = await guard.again(place, session, body)
+                caller = guard.again(place, session, body, await guard.facts())
             if caller is None:
                 given = _request(request, body, guard.body_bytes)
                 if given.path == SESSION_PATH and given.method == hdrs.METH_POST:

@@ -141,7 +141,7 @@ class Guard:
         self.body_bytes = body_bytes
         self.dry_run = dry_run
         self.sessions = Sessions()
-        self._facts = facts
+        self.facts = facts
         self._authorities = frozenset(one.lower().removesuffix(":80").removesuffix(":443") for one in authorities)
         self._realm = realm
         self._clock = clock
@@ -163,20 +163,19 @@ class Guard:
 
     # What adapters call -------------------------------------------------------------------------------------------
 
-    async def again(self, place: Hashable, given: str, body: bytes) -> Caller | None:
+    def again(self, place: Hashable, given: str, body: bytes, facts: Facts) -> Caller | None:
         """Return who asks in a session (``given`` is its header), if another request to that place was let through.
 
-        None for all others, good or bad: they are for :meth:`enter`. ``place`` stands for method, scheme, authority,
-        path and query as an adapter has them at hand, and was given to :meth:`enter` for the other request.
+        None for all others, good or bad: they are for :meth:`enter`. ``place`` stands for method, authority, path and
+        query as an adapter has them at hand, and was given to :meth:`enter` for the other request; ``facts`` are the
+        newest (:attr:`facts`).
         """
         known = self._places.get(place)
         if known is None or len(body) > self.body_bytes:
             return None
-        now = int(self._clock())
-        wanted = known.wanted
+        now, wanted = int(self._clock()), known.wanted
         try:
-            facts = await self._facts()
-            session, number, head = self.sessions.check(given, known.beginning, body, now)
+            session, number, act = self.sessions.check(given, known.beginning, body, now)
             held = session.held
             if held is None or held.wanted is not wanted or held.facts is not facts or held.now != now:
                 grant, _ = self._held(session.sender, session.shown, wanted, facts, now)
@@ -186,7 +185,7 @@ class Guard:
         except WaveError:
             return None
         session.remember(number)
-        return _caller(Caller, (session.sender, held.grant, session.shown, facts, now, head))
+        return _caller(Caller, (session.sender, held.grant, session.shown, facts, now, act))
 
     def enter(self, request: HttpRequest, place: Hashable = None) -> Coroutine[Any, Any, Caller | None]:
         """Return who asks, or None for what anybody may ask (and for what a dry run would refuse); else raise.
@@ -222,15 +221,15 @@ class Guard:
             if SESSION_HEADER in request.headers:
                 self._check_size(request)
                 self._check_meant(request)
-                caller = self._continued(request, wanted, await self._facts(), now, place)
+                caller = self._continued(request, wanted, await self.facts(), now, place)
             else:
                 signed = self._screened(request, now)
-                caller = self._judged(request, wanted, signed, await self._facts(), now)
+                caller = self._judged(request, wanted, signed, await self.facts(), now)
         except WaveError as error:
-            self._note(request, wanted, error, now)
+            self._note(request.method, request.path, wanted, error, now)
             raise
         if self._record is not None:
-            self._note(request, wanted, caller, now)
+            self._note(request.method, request.path, wanted, caller, now)
         return caller
 
     async def begin_session(self, request: HttpRequest) -> Answer:
@@ -244,16 +243,16 @@ class Guard:
         try:
             signed = self._screened(request, now)
             half, wanted, shown = self._opening(request)
-            caller = self._judged(request, wanted, signed, await self._facts(), now, shown=shown, opens=True)
+            caller = self._judged(request, wanted, signed, await self.facts(), now, shown=shown, opens=True)
             until = min(now + LIMITS.session_lifetime, caller.grant.until)
             drawn = self._draw(NONCE_BYTES)
             identity, ours = self.sessions.begin(
                 caller.identity, caller.shown, half, signed.base, until=until, drawn=drawn
             )
         except WaveError as error:
-            self._note(request, wanted, error, now)
+            self._note(request.method, request.path, wanted, error, now)
             raise
-        self._note(request, wanted, caller, now)
+        self._note(request.method, request.path, wanted, caller, now)
         body = json.dumps({"session": identity, "exchange": ours, "until": until}).encode("ascii")
         return Answer(200, {"Content-Type": "application/json", "Cache-Control": "no-store"}, body)
 
@@ -262,7 +261,7 @@ class Guard:
         now = int(self._clock())
         if message.namespace != self.namespace:
             raise WrongPurpose("the call was signed for another namespace")
-        return self._inbox.accept(message, proof, await self._facts(), permission=permission, now=now)
+        return self._inbox.accept(message, proof, await self.facts(), permission=permission, now=now)
 
     async def may(self, caller: Caller, permission: str, where: str, permission_set: bytes | None = None) -> Grant:
         """Return what lets ``caller`` do a further thing by the same proof, or raise; for requests about several."""
@@ -276,11 +275,13 @@ class Guard:
         return await self._ask(caller, request.statements[0], request.context)
 
     def refusal(self, method: str, path: str, error: WaveError) -> Answer:
-        """Return the answer to a request that was refused; ``path`` is as sent."""
+        """Return the answer to a request that was refused, here or on its way here; ``path`` is as sent."""
         try:
             wanted = self.rules.wanted(method, path)
         except Refused:
             wanted = None
+        if error.decision is None:
+            self._note(method, path, wanted, error, int(self._clock()))
         return refusal(error, realm=self._realm, namespace=self.namespace, wanted=wanted, nonce=self._challenge())
 
     # How it decides -----------------------------------------------------------------------------------------------
@@ -343,7 +344,7 @@ class Guard:
     def _continued(self, request: HttpRequest, wanted: Wanted, facts: Facts, now: int, place: Hashable) -> Caller:
         """Return the sender of a request in a session, if it may; nothing is awaited from looking to remembering."""
         begun = beginning(request)
-        session, number, head = self.sessions.check(request.headers[SESSION_HEADER], begun, request.body, now)
+        session, number, act = self.sessions.check(request.headers[SESSION_HEADER], begun, request.body, now)
         sender, shown = session.sender, session.shown
         try:
             grant, _ = self._right(sender, shown, wanted, request, facts, now=now)
@@ -351,14 +352,14 @@ class Guard:
                 self._rates.count(grant, now)
         except WaveError as error:
             asked = _asked(sender, self.namespace, wanted, {})
-            self._explain(error, asked, shown.proof, facts, now, act=head)
+            self._explain(error, asked, shown.proof, facts, now, act=act)
             raise
         session.remember(number)
         if place is not None and self._record is None and not shown.valued:
             if len(self._places) >= LIMITS.routes_known:
                 self._places.clear()
             self._places[place] = _Place(wanted, begun)
-        return Caller(sender, grant, shown, facts, now, head)
+        return Caller(sender, grant, shown, facts, now, act)
 
     def _right(
         self, sender: bytes, shown: Shown, wanted: Wanted, request: HttpRequest, facts: Facts, *, now: int
@@ -389,7 +390,7 @@ class Guard:
 
     async def _ask(self, caller: Caller, statement: Statement, context: Context) -> Grant:
         asked = Request(caller.identity, self.namespace, (statement,), context)
-        facts = await self._facts()
+        facts = await self.facts()
         return self._authorized((asked,), caller.shown.proof, facts, int(self._clock()))[0]
 
     def _opening(self, request: HttpRequest) -> tuple[bytes, Wanted, Shown | None]:
@@ -456,13 +457,13 @@ class Guard:
             error.details["could_give"] = [id_text(one) for answer in found.answers for one in answer.could_give]
             error.hint = error.hint or found.hint
 
-    def _note(self, request: HttpRequest, wanted: Wanted | None, outcome: Caller | WaveError, now: int) -> None:
+    def _note(self, method: str, path: str, wanted: Wanted | None, outcome: Caller | WaveError, now: int) -> None:
         """Tell the recorder of a decision."""
         if isinstance(outcome, WaveError) and outcome.decision is None:
             outcome.decision = self._draw(NONCE_BYTES).hex()
         if self._record is None:
             return
-        entry: dict[str, Any] = {"at": now, "method": request.method, "path": request.path[:1024]}
+        entry: dict[str, Any] = {"at": now, "method": method[:40], "path": path[:1024]}
         if wanted is not None:
             entry |= {"permission": wanted.permission, "resource": str(wanted.resource)}
         if isinstance(outcome, Caller):

@@ -27,8 +27,10 @@ from wave.limits import LIMITS
 
 SESSION_PATH: Final = "/.well-known/wave/session"
 _WINDOW: Final = (1 << LIMITS.session_window) - 1
+_AFTER_TOLD: Final = "\n\n"
 _LONGEST: Final = 160  # characters of the header
-_BEFORE_MAC: Final = -65
+_MAC_BYTES: Final = 32
+_BEFORE_MAC: Final = -1 - 2 * _MAC_BYTES
 _COUNTS: Final = LIMITS.session_request
 
 
@@ -70,11 +72,11 @@ def session_head(beginning: str, proof: str, told: str) -> bytes:
 
     That is :func:`wave.guard.signature.beginning`; ``proof`` is :func:`wave.guard.shown.by_id` of the session's.
     """
-    return f"{beginning}{_line(proof)}{told}\n\n".encode("ascii")
+    return f"{_before_told(beginning, proof)}{told}{_AFTER_TOLD}".encode("ascii")
 
 
-def _line(proof: str) -> str:
-    return f'"wave-proof": {proof}\n"{SESSION_HEADER}": '
+def _before_told(beginning: str, proof: str) -> str:
+    return f'{beginning}"wave-proof": {proof}\n"{SESSION_HEADER}": '
 
 
 def _unread() -> BadHttpSignature:
@@ -83,7 +85,7 @@ def _unread() -> BadHttpSignature:
 
 def session_mac(key: bytes, message: bytes) -> str:
     """Return the MAC under ``key`` (32 bytes) of a head with its body: keyed BLAKE2b-256 (RFC 7693), in hex."""
-    return blake2b(message, key=key, digest_size=32).hexdigest()
+    return blake2b(message, key=key, digest_size=_MAC_BYTES).hexdigest()
 
 
 class Held(NamedTuple):
@@ -98,7 +100,19 @@ class Held(NamedTuple):
 class Session:
     """What one sender signed once: who it is, by which proof it asks, and which of its requests have come."""
 
-    __slots__ = ("_seen", "held", "highest", "identity", "key", "line", "sender", "shown", "until")
+    __slots__ = (
+        "_key",
+        "_proof",
+        "_seen",
+        "beginning",
+        "begun",
+        "held",
+        "highest",
+        "identity",
+        "sender",
+        "shown",
+        "until",
+    )
 
     def __init__(self, identity: str, sender: bytes, shown: Shown, until: int, key: bytes) -> None:
         """Begin a session that ends at ``until`` (UTC seconds)."""
@@ -106,11 +120,19 @@ class Session:
         self.sender = sender
         self.shown = shown
         self.until = until
-        self.key = key
-        self.line = _line(by_id(shown.proof))  # of what the MACs are over
+        self._key = key
+        self._proof = by_id(shown.proof)
+        self.turn_to("")
         self.held: Held | None = None  # the right that was asked for last
         self.highest = 0
         self._seen = 1  # bit n: the request n before the highest has come
+
+    def turn_to(self, beginning: str) -> None:
+        """Begin the MAC of requests whose signature base would begin so; as in :func:`session_mac`."""
+        self.beginning = beginning
+        self.begun = blake2b(
+            _before_told(beginning, self._proof).encode("ascii"), key=self._key, digest_size=_MAC_BYTES
+        )
 
     def check_new(self, number: int) -> None:
         """Raise :class:`Replayed` or :class:`MessageStale` for the number of a request that came, or may have."""
@@ -133,7 +155,7 @@ class Session:
 
 
 Numbered: TypeAlias = tuple[Session, int, bytes]
-"""A request whose MAC is good: its session, its number there, and the head of what the MAC is over."""
+"""A request whose MAC is good: its session, its number there, and what it told, with its body."""
 
 
 class Sessions:
@@ -197,10 +219,14 @@ class Sessions:
             check_age(created, created + _COUNTS, now)
         if number <= session.highest:
             session.check_new(number)
-        head = f"{beginning}{session.line}{given[:_BEFORE_MAC]}\n\n".encode()
-        if not compare_digest(session_mac(session.key, head + body), mac):
+        if beginning is not session.beginning:
+            session.turn_to(beginning)
+        rest = f"{given[:_BEFORE_MAC]}{_AFTER_TOLD}".encode() + body
+        found = session.begun.copy()
+        found.update(rest)
+        if not compare_digest(found.hexdigest(), mac):
             raise BadSignature("the request's MAC is not this session's")
-        return session, number, head
+        return session, number, rest
 
     def _drop(self, identity: str) -> None:
         sender = self._sessions.pop(identity).sender
