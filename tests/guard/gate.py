@@ -93,9 +93,9 @@ class Gate:
 
     async def enter(self, request: HttpRequest) -> Caller | None:
         """Admit a request in the two steps that adapters make."""
-        place, session = request[:5], request.headers.get(SESSION_HEADER)
-        facts = None if session is None else await self.guard.facts()
-        caller = facts and self.guard.again(place, session or "", request.body, facts)
+        place, session, caller = request[:5], request.headers.get(SESSION_HEADER), None
+        if session is not None:
+            caller = self.guard.again(place, session, request.body, await self.guard.facts())
         self.quick += caller is not None
         return caller or await self.guard.enter(request, place)
 

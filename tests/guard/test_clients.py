@@ -11,6 +11,7 @@ import httpx
 import pytest
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError, web
 from aiohttp.test_utils import BaseTestServer, TestServer
+from aiohttp.typedefs import Middleware
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
@@ -19,9 +20,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from tests.guard.gate import HOST, INFER, Gate
 from tests.ports import free_port
+from wave.codec import id_text
 from wave.dots.proof import Proof
-from wave.errors import BadSetting, NotMapped, Revoked
-from wave.guard.aiohttp import CALLER, middleware
+from wave.errors import BadSetting, NotMapped, Revoked, StateUnwritable
+from wave.guard.aiohttp import CALLER, Handler, middleware
 from wave.guard.asgi import WaveMiddleware
 from wave.guard.client import signing
 from wave.guard.httpx import WaveAuth
@@ -130,6 +132,69 @@ async def test_a_path_that_the_application_reads_otherwise_is_refused(sent: str,
 
     async with httpx.AsyncClient(transport=httpx.ASGITransport(rewriting), auth=bob(gate, sessions=False)) as http:
         assert (await http.post(f"http://{HOST}{sent}")).json()["code"] == "guard.not_mapped"
+
+
+def counted(gate: Gate) -> list[bool]:
+    """Have it written down of each request of a session whether it was let through by comparing alone."""
+    known, found = gate.guard.again, []
+
+    def again(*given: Any) -> Any:
+        caller = known(*given)
+        found.append(caller is not None)
+        return caller
+
+    gate.guard.again = again  # type: ignore[assignment, method-assign]
+    return found
+
+
+async def test_what_is_like_a_request_that_was_let_through_is_compared_and_no_more() -> None:
+    gate = Gate(record=None)
+    compared, app, change = counted(gate), asgi(gate), dict[str, Any]()
+
+    async def changing(scope: Any, receive: Any, send: Any) -> None:
+        await app({**scope, **change}, receive, send)
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(changing), auth=bob(gate)) as http:
+        for text in ("first", "second", "third"):
+            answer = await http.post(URL, content=text)
+            assert answer.json() == {"who": id_text(gate.world.id("bob")), "body": text}
+        assert compared == [False, True, True]
+        assert (await http.post(URL, content=b"x", params={"n": "1"})).status_code == 200
+        assert (await http.post(URL, content=b"x", headers=[("x", "1"), ("x", "2")])).status_code == 200
+        assert compared == [False, True, True, False]
+        for rewritten in ({"path": "/models/beta/infer"}, {"raw_path": b"/models/beta/infer"}):
+            change |= rewritten
+            assert (await http.post(URL, content=b"x")).json()["code"] == "guard.not_mapped"
+            change.clear()
+        change["query_string"] = b"n=2"
+        assert (await http.post(URL, content=b"x")).json()["code"] == "signature.bad"
+        change |= {"method": "GET", "query_string": b"", "path": "/models/alpha", "raw_path": b"/models/alpha"}
+        assert (await http.post(URL, content=b"x")).json()["code"] == "signature.bad"
+        change.clear()
+        too_long = await http.post(URL, content=bytes(LIMITS.http_body_bytes + 1))
+        assert too_long.json()["code"] == "http.body_too_large"
+        assert (await http.post(URL, content=b"x")).status_code == 200
+        gate.world.revoke(gate.path[1])
+        assert (await http.post(URL, content=b"x")).json()["code"] == "dot.revoked"
+
+
+async def test_what_is_refused_on_its_way_to_the_guard_is_noted_too() -> None:
+    gate = Gate(body_bytes=10)
+    async with client(gate, None) as http:
+        answer = await http.post(URL, content=bytes(11))
+    assert [(one["code"], one["decision"]) for one in gate.entries] == [
+        ("http.body_too_large", answer.json()["decision"])
+    ]
+
+
+async def test_who_cannot_write_down_lets_nobody_in() -> None:
+    def full(_: Any) -> None:
+        raise StateUnwritable("the disk is full")
+
+    gate = Gate(record=full)
+    async with client(gate, bob(gate, sessions=False)) as http:
+        answer = await http.post(URL, content=b"x")
+    assert (answer.status_code, answer.json()["code"]) == (503, "state.unwritable")
 
 
 async def test_a_long_answer_ends_with_the_right() -> None:
@@ -324,7 +389,7 @@ async def test_a_service_that_begins_no_session_gets_signatures() -> None:
 
 
 @asynccontextmanager
-async def served(gate: Gate) -> AsyncIterator[BaseTestServer]:
+async def served(gate: Gate, *before: Middleware, **settings: Any) -> AsyncIterator[BaseTestServer]:
     async def answer(request: web.Request) -> web.Response:
         caller = request[CALLER]
         return web.json_response({"who": caller and caller.id, "body": await request.text()})
@@ -337,8 +402,8 @@ async def served(gate: Gate) -> AsyncIterator[BaseTestServer]:
         return ws
 
     port = free_port()
-    gate.guard = gate.another(authorities=[f"127.0.0.1:{port}"])
-    app = web.Application(middlewares=[middleware(gate.guard)])
+    gate.guard = gate.another(authorities=[f"127.0.0.1:{port}"], **settings)
+    app = web.Application(middlewares=[*before, middleware(gate.guard)])
     app.router.add_post("/models/{model}/infer", answer)
     app.router.add_get("/healthz", answer)
     app.router.add_get("/feed", socket)
@@ -358,6 +423,33 @@ async def test_aiohttp_serves_and_asks(*, sessions: bool) -> None:
             async with http.post(server.make_url(INFER), json={"a": 1}) as answer:
                 assert json.loads((await answer.json())["body"]) == {"a": 1}
     assert len(gate.guard.sessions) == sessions
+
+
+async def test_aiohttp_compares_what_is_like_a_request_that_was_let_through() -> None:
+    gate = Gate(record=None)
+
+    @web.middleware
+    async def rewriting(request: web.Request, handler: Handler) -> web.StreamResponse:
+        to = request.headers.get("x-rewrite")
+        return await handler(request if to is None else request.clone(rel_url=to))
+
+    async with served(gate, rewriting, record=None) as server:
+        compared = counted(gate)
+        mine = signing(gate.world.entity("bob"), gate.proof, clock=lambda: gate.world.now)
+        async with ClientSession(middlewares=[mine]) as http:
+
+            async def post(headers: Any = None, **parts: Any) -> Any:
+                async with http.post(server.make_url(INFER), data=b"x", headers=headers, **parts) as answer:
+                    return await answer.json(content_type=None)
+
+            for _ in range(3):
+                assert (await post())["who"] == id_text(gate.world.id("bob"))
+            assert compared == [False, True, True]
+            assert (await post({"x-rewrite": "/models/beta/infer"}))["code"] == "signature.bad"
+            assert (await post({"Host": "elsewhere.example"}))["code"] == "http.authority"
+            assert (await post(params={"n": "1"}))["who"]
+            gate.world.revoke(gate.path[1])
+            assert (await post())["code"] == "dot.revoked"
 
 
 async def test_aiohttp_refuses_with_a_problem() -> None:

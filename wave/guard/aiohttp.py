@@ -32,13 +32,8 @@ def middleware(guard: Guard) -> Middleware:
             body = await request.read()
             session = headers.get(SESSION_HEADER)
             if session is not None:
-                place = (
-                    request.method,
-                    request.raw_path,
-                    request.rel_url.raw_path,
-                    request.scheme,
-                    headers.get(hdrs.HOST),
-                )
+                sent = request.scheme, headers.get(hdrs.HOST), request.raw_path
+                place = request.method, request.rel_url.raw_path, sent
                 caller = guard.again(place, session, body, await guard.facts())
             if caller is None:
                 given = _request(request, body, guard.body_bytes)

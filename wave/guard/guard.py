@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -166,9 +167,9 @@ class Guard:
     def again(self, place: Hashable, given: str, body: bytes, facts: Facts) -> Caller | None:
         """Return who asks in a session (``given`` is its header), if another request to that place was let through.
 
-        None for all others, good or bad: they are for :meth:`enter`. ``place`` stands for method, authority, path and
-        query as an adapter has them at hand, and was given to :meth:`enter` for the other request; ``facts`` are the
-        newest (:attr:`facts`).
+        None for all others, good or bad: they are for :meth:`enter`. ``place`` stands for method, scheme, authority,
+        path and query as an adapter has them at hand, and was given to :meth:`enter` for the other request; ``facts``
+        are the newest (:attr:`facts`).
         """
         known = self._places.get(place)
         if known is None or len(body) > self.body_bytes:
@@ -281,7 +282,8 @@ class Guard:
         except Refused:
             wanted = None
         if error.decision is None:
-            self._note(method, path, wanted, error, int(self._clock()))
+            with suppress(WaveError):  # it is refused anyway
+                self._note(method, path, wanted, error, int(self._clock()))
         return refusal(error, realm=self._realm, namespace=self.namespace, wanted=wanted, nonce=self._challenge())
 
     # How it decides -----------------------------------------------------------------------------------------------
