@@ -2,7 +2,10 @@
 
 import asyncio
 import base64
+import json
+import os
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from devices.pong.page.server import figures, serving
 from tests.pong.hall import ANY, PLAY, RISE, Hall, hall
 from wave.agent.wire import Status
 from wave.codec import id_text, parse_id
+from wave.entities.entity import EntitySecret
 from wave.errors import BadModel, BadSetting
 from wave.guard.guard import SESSION_PATH
 from wave.guard.signature import PROOF_HEADER, HttpRequest, read, sign
@@ -248,13 +252,44 @@ async def test_the_page_signs_what_the_verifier_reads(browser: Browser, here: Ha
         assert read(received).key == id_text(ann.id)
 
 
+CHALLENGED_JS = """async (header) => {
+  const { Gateway } = await import("/gateway.js");
+  const gateway = new Gateway("http://127.0.0.1:1", null, () => 0);
+  gateway.plain = async () => new Response("{}", { status: 401, headers: { "WWW-Authenticate": header } });
+  return gateway.wanted("POST", "/x", new Uint8Array(), []).then((found) => found.rights, () => null);
+}"""
+
+
+async def test_no_words_of_a_gateway_that_a_shell_would_read_come_near_a_command(here: Hall, browser: Browser) -> None:
+    tab = await here.visit(browser)
+
+    async def understood(namespace: str = "A" * 43, permission: str = "predict", resource: str = "apps/pong") -> Any:
+        named = f'realm="x", namespace="{namespace}", permission="{permission}", resource="{resource}", nonce="y"'
+        return await tab.evaluate(CHALLENGED_JS, f"WAVE {named}")
+
+    assert await understood() == [["predict", "apps/pong"]]
+    for words in ("apps/$(id)", "apps/`id`", "apps/a b", "apps/a;b", "apps/*", "apps/a'b", "../apps//x", "", "a\\nb"):
+        assert await understood(resource=words) is None, words
+        assert await understood(namespace=words) is None, words
+    assert await understood(permission="publish") is None
+
+
 # The page's own server ---------------------------------------------------------------------------------------------
 
 
-async def prove(here: Hall, body: Any, **headers: str) -> tuple[int, str]:
+async def prove(here: Hall, signer: EntitySecret | None, value: Any, **headers: str) -> tuple[int, str]:
+    """Return status and code of what the page's server answers to what ``signer`` signed, or nobody."""
+    body, parts = json.dumps(value).encode(), urlsplit(here.url)
+    request = HttpRequest("POST", "http", parts.netloc, "/prove", "", {PROOF_HEADER: "none"}, body)
+    now = int(time.time())
+    signed = signer and sign(signer, request, created=now, expires=now + 60, nonce=os.urandom(16))
+    sent = {"Origin": here.url.removesuffix("/"), "Content-Type": "application/json", "Wave-Proof": "none"}
+    return await posted(here, body, {**sent, **(signed or {}), **headers})
+
+
+async def posted(here: Hall, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
     """Return status and code of what the page's server answers."""
-    origin = {"Origin": here.url.removesuffix("/"), **headers}
-    async with aiohttp.ClientSession(headers=origin) as http, http.post(f"{here.url}prove", json=body) as response:
+    async with aiohttp.ClientSession() as http, http.post(f"{here.url}prove", data=body, headers=headers) as response:
         told = await response.json(content_type=None)
         return response.status, told.get("code", "")
 
@@ -269,25 +304,47 @@ async def test_its_server_proves_for_its_own_page_and_only_what_is_granted(here:
     bob = here.person("bob")
     given = asked_of(bob.entity.to_bytes(), here)
     known = (await here.agent.call(Status())).counts.entities
-    assert await prove(here, given) == (403, "proof.none")
+    assert await prove(here, bob, given) == (403, "proof.none")
     assert (await here.agent.call(Status())).counts.entities == known, "a stranger fills no disk"
     await here.give(here.owner, bob.id, PLAY)
-    assert await prove(here, given) == (200, "")
+    assert await prove(here, bob, given) == (200, "")
     more = [["predict", "apps/pong"], ["predict", "models/pong/1"]]
-    assert await prove(here, {**given, "wanted": more}) == (403, "proof.none")
+    assert await prove(here, bob, {**given, "wanted": more}) == (403, "proof.none")
     for origin in ("http://evil.example", "null", here.gateway):
-        assert await prove(here, given, Origin=origin) == (403, "page.origin")
-    assert await prove(here, given, Host="evil.example") == (403, "page.origin")
+        assert await prove(here, bob, given, Origin=origin) == (403, "page.origin")
+    assert await prove(here, bob, given, Host="evil.example") == (403, "page.origin")
+
+
+async def test_its_server_tells_nobody_else_what_a_key_was_given(here: Hall) -> None:
+    bob, eve = here.person("bob"), here.person("eve")
+    await here.give(here.owner, bob.id, PLAY)
+    given = asked_of(bob.entity.to_bytes(), here)
+    assert await prove(here, bob, given) == (200, "")
+    assert await prove(here, None, given) == (401, "http.not_signed")
+    assert await prove(here, eve, given) == (403, "message.wrong_sender")
+    body, parts = json.dumps(given).encode(), urlsplit(here.url)
+    now, sent = int(time.time()), {"Origin": here.url.removesuffix("/"), "Content-Type": "application/json"}
+    for change, made, code in (
+        ({"authority": "127.0.0.1:1"}, now, "signature.bad"),
+        ({"path": "/setup"}, now, "signature.bad"),
+        ({"body": b"{}"}, now, "http.digest"),
+        ({}, now - 3600, "message.stale"),
+        ({}, now + 3600, "message.stale"),
+    ):
+        request = HttpRequest("POST", "http", parts.netloc, "/prove", "", {PROOF_HEADER: "none"}, body)
+        headers = sign(bob, request._replace(**change), created=made, expires=made + 60, nonce=bytes(16))
+        assert await posted(here, body, {**sent, "Wave-Proof": "none", **headers}) == (403, code), change
 
 
 async def test_its_server_answers_nonsense_with_a_reason(here: Hall) -> None:
-    record = here.person("eve").entity.to_bytes()
+    eve = here.person("eve")
+    record = eve.entity.to_bytes()
     given = asked_of(record, here)
     texts = ["?", given["entity"][:40], base64.b64encode(record[:-1] + b"!").decode()]
     wanted = [[], [["predict"]], [["predict", 5]], [["predict", "a//b"]], [["predict", "apps/pong"]] * 1000]
     wrong = [{"entity": one} for one in texts] + [{"wanted": one} for one in wanted]
     for one in ([], {}, *[{**given, **part} for part in (*wrong, {"namespace": 5}, {"more": "x" * 5000})]):
-        status, code = await prove(here, one)
+        status, code = await prove(here, eve, one)
         assert 400 <= status < 500, one
         assert code, one
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from devices.gateway.model import check_name
 from devices.origin import check_origin
@@ -19,8 +19,11 @@ from wave.agent.wire import Ask, Graph, Names, Prove, Publish, Wanted
 from wave.chain.listen import listen_tcp
 from wave.codec import id_text
 from wave.dots.proof import Proof
+from wave.entities import keys
 from wave.entities.entity import Entity
-from wave.errors import BadRequest, Refused
+from wave.errors import BadRequest, Refused, WrongSender
+from wave.guard.signature import HttpRequest, check_age, check_digest, read
+from wave.limits import LIMITS
 
 _LONGEST_BODY: Final = 4096
 _SHARED: Final = ("codec.js", "key.js", "dom.js", "page.css")  # with the home's page
@@ -56,6 +59,7 @@ class _Site:
         given = await self.local.own_object(request)
         entity = Entity.from_bytes(from_base64(given.get("entity")))
         entity.check()
+        self._check_signed(request, await request.read(), entity)
         wanted = _wanted(given.get("wanted"))
         ask = Ask(subject=id_text(entity.id), namespace=str(given.get("namespace")), statements=wanted)
         name = (await self._agent.call(Names())).names.get(ask.namespace, "")
@@ -65,6 +69,18 @@ class _Site:
             error.details["namespace"] = name
             raise
         return web.json_response({"proof": base64_text(proof.to_bytes()), "id": id_text(proof.id), "namespace": name})
+
+    def _check_signed(self, request: web.Request, body: bytes, entity: Entity) -> None:
+        """Raise :class:`Refused` unless a request is signed by ``entity``: whoever else asks learns nothing of it."""
+        path, mark, query = request.raw_path.partition("?")
+        authority = request.headers.get(hdrs.HOST, "")
+        asked = HttpRequest(request.method, request.scheme, authority, path, mark + query, request.headers, body)
+        signed = read(asked)
+        if signed.key != id_text(entity.id):
+            raise WrongSender("the request was signed by another key")
+        check_age(signed.created, min(signed.expires, signed.created + LIMITS.message_lifetime), int(self._clock()))
+        check_digest(asked)
+        keys.verify(entity.verify_key, signed.base, signed.value)
 
     async def _proof(self, ask: Ask, entity: Entity) -> Proof:
         try:

@@ -92,11 +92,13 @@ export class Gateway {
     return { namespace, name: this.names.get(namespace) ?? "", rights, problem, key: JSON.stringify(rights) };
   }
 
-  // Ask the page's own server for a proof; throws its refusal.
+  // Ask the page's own server for a proof, which it gives to nobody but the key's owner; throws its refusal.
   async prove(wanted) {
     this.proofs.delete(wanted.key);
-    const body = JSON.stringify({ entity: base64(this.key.record), namespace: wanted.namespace, wanted: wanted.rights });
-    const answer = await fetch("/prove", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+    const body = utf8(JSON.stringify({ entity: base64(this.key.record), namespace: wanted.namespace, wanted: wanted.rights }));
+    const request = { method: "POST", url: new URL("/prove", location.href), body, proof: "none" };
+    const headers = await signedHeaders(this.key, request, this.now(), freshNonce());
+    const answer = await fetch(request.url, { method: "POST", headers: { ...headers, "Content-Type": "application/json" }, body });
     const problem = answer.ok ? null : await problemOf(answer);
     const proof = answer.ok ? await answer.json() : null;
     wanted.name = (proof ?? problem).namespace ?? "";
