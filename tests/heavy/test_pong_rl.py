@@ -13,6 +13,7 @@ from devices.pong.evaluate import evaluate, of_onnx
 from devices.pong.reinforce import SHIFT, VIEW, Figures, Settings, cluster, layers, learner, to_onnx, train
 from devices.pong.runs import Trained
 from devices.pong.search import search
+from wave.errors import BadSetting
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -73,3 +74,7 @@ def test_a_search_tries_settings_and_does_not_try_them_again(tmp_path: Path) -> 
     told.clear()
     assert search(tmp_path, trials=1, steps=2_000, report=told.append, space=small) == first
     assert not told, "what was tried was tried again"
+    written = next(path for path in tmp_path.rglob("*") if path.is_file())
+    written.chmod(0o666)
+    with pytest.raises(BadSetting, match="others may write to"):
+        search(tmp_path, trials=1, steps=2_000, space=small)

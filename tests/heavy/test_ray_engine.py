@@ -64,6 +64,8 @@ async def front(cluster: RayCluster, tmp_path_factory: pytest.TempPathFactory) -
     bounds = replace(QUICK, answering=3.0)
     booth = Booth(tmp_path_factory.mktemp("gateway"), bounds=bounds, pools=cluster.pool)
     async with booth.engine.running(), fronted(booth) as served:
+        await booth.deploy(model="plain")
+        booth.serve("plain", "plain")
         yield served
 
 
@@ -103,8 +105,6 @@ def looked_at(processes: list[int]) -> tuple[list[str], list[bytes]]:
 
 
 async def test_a_question_takes_the_right_to_it(front: Front) -> None:
-    await front.booth.deploy(model="plain")
-    front.booth.serve("plain", "plain")
     bob = await front.client("bob", "predict@home/apps/plain", "predict@home/models/plain")
     eve = await front.client("eve", "predict@home/apps/other", "predict@home/models/other")
     nobody = await front.client()
@@ -231,8 +231,11 @@ async def test_a_handle_from_elsewhere_in_the_cluster_is_refused(front: Front, c
     from ray.exceptions import RayTaskError
 
     handle = await cluster.do(lambda: serve.get_app_handle(f"{cluster.prefix}plain.1"))
-    with pytest.raises(RayTaskError, match="NotSigned"):
-        await handle.answer.remote(b"[[1, 2]]", bytes(32))
+    batch, own = b"[[1, 2]]", front.booth.engine.pool_of("plain").manifest
+    for sealed in (bytes(32), b"", cluster.sealed(replace(own, sha256="00" * 32), batch), cluster.sealed(own, b"[]")):
+        with pytest.raises(RayTaskError, match="NotSigned"):
+            await handle.answer.remote(batch, sealed)
+    assert json.loads(await handle.answer.remote(batch, cluster.sealed(own, batch)))["outputs"] == [[3, None]]
 
 
 async def test_a_load_that_is_too_much_brings_more_replicas(front: Front, cluster: RayCluster) -> None:
