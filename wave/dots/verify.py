@@ -181,13 +181,15 @@ def _signed(
     for dot in path:
         if known is None:
             dot.check(records[dot.giver].verify_key)
-        elif known.get(dot.id) != dot.signature:
-            said = forged.get((dot.id, dot.signature))
+            continue
+        identity, signature = dot.id, dot.signature
+        if known.get(identity) != signature:
+            said = forged.get((identity, signature))
             if said is not None:
                 raise BadSignature(said)
             try:
                 dot.check(records[dot.giver].verify_key)
             except BadSignature as refusal:
-                forged[dot.id, dot.signature] = refusal.message
+                forged[identity, signature] = refusal.message
                 raise
-            known[dot.id] = dot.signature
+            known[identity] = signature

@@ -32,8 +32,7 @@ def middleware(guard: Guard) -> Middleware:
             body = await request.read()
             session = headers.get(SESSION_HEADER)
             if session is not None:
-                sent = request.scheme, headers.get(hdrs.HOST), request.raw_path
-                place = request.method, request.rel_url.raw_path, sent
+                place = request.method, request.raw_path, request.rel_url.raw_path, headers.get(hdrs.HOST)
                 caller = guard.again(place, session, body, await guard.facts())
             if caller is None:
                 given = _request(request, body, guard.body_bytes)

@@ -46,8 +46,7 @@ class WaveMiddleware:
             session, place, caller = fields.get(_SESSION), None, None
             if session is not None and len(fields) == len(scope["headers"]):  # repeated ones have to be joined
                 get = scope.get
-                sent = get("scheme"), fields.get(b"host"), get("raw_path"), get("query_string")
-                place = scope["method"], scope["path"], sent
+                place = scope["method"], scope["path"], get("raw_path"), get("query_string"), fields.get(b"host")
                 caller = self.guard.again(place, session.decode("latin-1"), body, await self.guard.facts())
             if caller is None:
                 given = _request(scope, body)

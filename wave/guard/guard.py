@@ -167,9 +167,9 @@ class Guard:
     def again(self, place: Hashable, given: str, body: bytes, facts: Facts) -> Caller | None:
         """Return who asks in a session (``given`` is its header), if another request to that place was let through.
 
-        None for all others, good or bad: they are for :meth:`enter`. ``place`` stands for method, scheme, authority,
-        path and query as an adapter has them at hand, and was given to :meth:`enter` for the other request; ``facts``
-        are the newest (:attr:`facts`).
+        None for all others, good or bad: they are for :meth:`enter`. ``place`` stands for method, authority, path and
+        query as an adapter has them at hand, and was given to :meth:`enter` for the other request; ``facts`` are the
+        newest (:attr:`facts`).
         """
         known = self._places.get(place)
         if known is None or len(body) > self.body_bytes:

@@ -68,14 +68,12 @@ class ProofsShown:
 
     def keep(self, text: str, shown: Shown) -> None:
         """Remember a proof by which a request was let through."""
-        if text not in self._shown:
-            self._put(text, shown)
-            if text.startswith(":"):
-                self._put(f"{_ID}{id_text(shown.identity)}", shown)
-
-    def _put(self, text: str, shown: Shown) -> None:
-        if self._shown.setdefault(text, shown) is shown:
-            self._kept += len(shown.proof.data)
+        if text in self._shown:
+            return
+        for spelling in (text, f"{_ID}{id_text(shown.identity)}"):
+            if spelling not in self._shown:
+                self._shown[spelling] = shown
+                self._kept += len(shown.proof.data)
         while len(self._shown) > self._bound or self._kept > self._size:
             _, oldest = self._shown.popitem(last=False)
             self._kept -= len(oldest.proof.data)
