@@ -44,11 +44,11 @@ HOST = "models.example"
 PATH = "/models/alpha/infer"
 BODY = b'{"inputs": [{"name": "x", "shape": [1], "datatype": "FP32", "data": [1.0]}]}'
 RULES = [Rule("POST", "/models/{model}/infer", "predict", "models/{model}")]
-PROOFS = 800  # shown for the first time, and then again
+PROOFS = 1600  # shown for the first time, and then again
 TOGETHER = 20  # of a kind, before the next kind has its turn
 SIGHT_BOUND = 1.5
 THROUGHPUT_BOUND = 1 / 0.8
-TURNS = 150
+TURNS = 400
 REQUESTS = 100  # in a turn
 CONNECTIONS = 8
 
