@@ -95,7 +95,7 @@ class Gate:
         """Admit a request in the two steps that adapters make."""
         place, session, caller = request[:5], request.headers.get(SESSION_HEADER), None
         if session is not None:
-            caller = self.guard.again(place, session, request.body, await self.guard.facts())
+            caller = await self.guard.again(place, session, request.body)
         self.quick += caller is not None
         return caller or await self.guard.enter(request, place)
 

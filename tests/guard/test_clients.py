@@ -38,8 +38,8 @@ URL = f"http://{HOST}{INFER}"
 
 
 async def infer(request: Request) -> JSONResponse:
-    body = await request.body()
-    return JSONResponse({"who": request.scope["wave"].id, "body": body.decode()})
+    body, caller = await request.body(), request.scope["wave"]
+    return JSONResponse({"who": caller and caller.id, "body": body.decode()})
 
 
 async def healthz(request: Request) -> JSONResponse:
@@ -138,8 +138,8 @@ def counted(gate: Gate) -> list[bool]:
     """Have it written down of each request of a session whether it was let through by comparing alone."""
     known, found = gate.guard.again, []
 
-    def again(*given: Any) -> Any:
-        caller = known(*given)
+    async def again(*given: Any) -> Any:
+        caller = await known(*given)
         found.append(caller is not None)
         return caller
 
@@ -176,6 +176,30 @@ async def test_what_is_like_a_request_that_was_let_through_is_compared_and_no_mo
         assert (await http.post(URL, content=b"x")).status_code == 200
         gate.world.revoke(gate.path[1])
         assert (await http.post(URL, content=b"x")).json()["code"] == "dot.revoked"
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_without_the_chain_a_session_may_still_do_what_anybody_may(*, dry_run: bool) -> None:
+    gate = Gate(record=None)
+    async with client(gate, bob(gate)) as http:
+        assert [(await http.post(URL, content=b"x")).status_code for _ in range(2)] == [200, 200]
+        gate.down, gate.guard.dry_run = True, dry_run
+        assert (await http.get(f"http://{HOST}/healthz")).status_code == 200
+        assert (await http.post(URL, content=b"x")).status_code == (200 if dry_run else 503)
+
+
+async def test_aiohttp_without_the_chain_lets_a_session_do_what_anybody_may() -> None:
+    gate = Gate()
+    async with served(gate, record=None) as server:
+        mine = signing(gate.world.entity("bob"), gate.proof, clock=lambda: gate.world.now)
+        async with ClientSession(middlewares=[mine]) as http:
+            async with http.post(server.make_url(INFER), data=b"x") as answer:
+                assert answer.status == 200
+            gate.down = True
+            async with http.get(server.make_url("/healthz")) as answer:
+                assert answer.status == 200
+            async with http.post(server.make_url(INFER), data=b"x") as answer:
+                assert answer.status == 503
 
 
 async def test_what_is_refused_on_its_way_to_the_guard_is_noted_too() -> None:

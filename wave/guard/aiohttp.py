@@ -33,7 +33,7 @@ def middleware(guard: Guard) -> Middleware:
             session = headers.get(SESSION_HEADER)
             if session is not None:
                 place = request.method, request.raw_path, request.rel_url.raw_path, headers.get(hdrs.HOST)
-                caller = guard.again(place, session, body, await guard.facts())
+                caller = await guard.again(place, session, body)
             if caller is None:
                 given = _request(request, body, guard.body_bytes)
                 if given.path == SESSION_PATH and given.method == hdrs.METH_POST:

@@ -47,7 +47,7 @@ class WaveMiddleware:
             if session is not None and len(fields) == len(scope["headers"]):  # repeated ones have to be joined
                 get = scope.get
                 place = scope["method"], scope["path"], get("raw_path"), get("query_string"), fields.get(b"host")
-                caller = self.guard.again(place, session.decode("latin-1"), body, await self.guard.facts())
+                caller = await self.guard.again(place, session.decode("latin-1"), body)
             if caller is None:
                 given = _request(scope, body)
                 if given.path == SESSION_PATH and given.method == "POST":

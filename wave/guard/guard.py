@@ -142,7 +142,7 @@ class Guard:
         self.body_bytes = body_bytes
         self.dry_run = dry_run
         self.sessions = Sessions()
-        self.facts = facts
+        self._facts = facts
         self._authorities = frozenset(one.lower().removesuffix(":80").removesuffix(":443") for one in authorities)
         self._realm = realm
         self._clock = clock
@@ -164,18 +164,18 @@ class Guard:
 
     # What adapters call -------------------------------------------------------------------------------------------
 
-    def again(self, place: Hashable, given: str, body: bytes, facts: Facts) -> Caller | None:
+    async def again(self, place: Hashable, given: str, body: bytes) -> Caller | None:
         """Return who asks in a session (``given`` is its header), if another request to that place was let through.
 
         None for all others, good or bad: they are for :meth:`enter`. ``place`` stands for method, authority, path and
-        query as an adapter has them at hand, and was given to :meth:`enter` for the other request; ``facts`` are the
-        newest (:attr:`facts`).
+        query as an adapter has them at hand, and was given to :meth:`enter` for the other request.
         """
         known = self._places.get(place)
         if known is None or len(body) > self.body_bytes:
             return None
-        now, wanted = int(self._clock()), known.wanted
         try:
+            facts = await self._facts()
+            now, wanted = int(self._clock()), known.wanted
             session, number, act = self.sessions.check(given, known.beginning, body, now)
             held = session.held
             if held is None or held.wanted is not wanted or held.facts is not facts or held.now != now:
@@ -222,10 +222,10 @@ class Guard:
             if SESSION_HEADER in request.headers:
                 self._check_size(request)
                 self._check_meant(request)
-                caller = self._continued(request, wanted, await self.facts(), now, place)
+                caller = self._continued(request, wanted, await self._facts(), now, place)
             else:
                 signed = self._screened(request, now)
-                caller = self._judged(request, wanted, signed, await self.facts(), now)
+                caller = self._judged(request, wanted, signed, await self._facts(), now)
         except WaveError as error:
             self._note(request.method, request.path, wanted, error, now)
             raise
@@ -244,7 +244,7 @@ class Guard:
         try:
             signed = self._screened(request, now)
             half, wanted, shown = self._opening(request)
-            caller = self._judged(request, wanted, signed, await self.facts(), now, shown=shown, opens=True)
+            caller = self._judged(request, wanted, signed, await self._facts(), now, shown=shown, opens=True)
             until = min(now + LIMITS.session_lifetime, caller.grant.until)
             drawn = self._draw(NONCE_BYTES)
             identity, ours = self.sessions.begin(
@@ -262,7 +262,7 @@ class Guard:
         now = int(self._clock())
         if message.namespace != self.namespace:
             raise WrongPurpose("the call was signed for another namespace")
-        return self._inbox.accept(message, proof, await self.facts(), permission=permission, now=now)
+        return self._inbox.accept(message, proof, await self._facts(), permission=permission, now=now)
 
     async def may(self, caller: Caller, permission: str, where: str, permission_set: bytes | None = None) -> Grant:
         """Return what lets ``caller`` do a further thing by the same proof, or raise; for requests about several."""
@@ -392,7 +392,7 @@ class Guard:
 
     async def _ask(self, caller: Caller, statement: Statement, context: Context) -> Grant:
         asked = Request(caller.identity, self.namespace, (statement,), context)
-        facts = await self.facts()
+        facts = await self._facts()
         return self._authorized((asked,), caller.shown.proof, facts, int(self._clock()))[0]
 
     def _opening(self, request: HttpRequest) -> tuple[bytes, Wanted, Shown | None]:

@@ -211,10 +211,7 @@ class Sessions:
             number, created = int(number_text), int(created_text)
         except ValueError:
             raise _unread() from None
-        session = self._sessions.get(identity)
-        if session is None or now >= session.until:
-            session = self.find(identity, now)
-        self._sessions.move_to_end(identity)
+        session = self.find(identity, now)
         if not created <= now < created + _COUNTS:
             check_age(created, created + _COUNTS, now)
         if number <= session.highest:
